@@ -227,9 +227,9 @@ impl fmt::Debug for QueryApi {
 pub fn router(api: QueryApi) -> Router {
     let routes = pages::add_to(routes(&api.gate)).into_router();
     let api = Arc::new(api);
-    let routes = conditional::tagged(routes.with_state(Arc::clone(&api)));
-    let complete = site::complete("query", routes, openapi());
-    complete.layer(middleware::from_fn_with_state(api, pages::surround))
+    let complete = site::complete("query", routes.with_state(Arc::clone(&api)), openapi());
+    // Outside: a page takes the place of a problem before it is compressed.
+    conditional::tagged(complete.layer(middleware::from_fn_with_state(api, pages::surround)))
 }
 
 /// Serves the query API until `shutdown`.

@@ -17,7 +17,7 @@ use infra::{
         parameters::Params,
         path::{Id, NoSuch, PathId},
     },
-    read_models::{Count, OrderRow, OrderSummaryRow},
+    read_models::{Count, OrderRow, OrderSummaryRow, ReadModelError},
 };
 use serde::Serialize;
 use utoipa::ToSchema;

@@ -119,19 +119,19 @@ pub struct Hour {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Work {
     #[schema(example = "12")]
-    to_ship: String,
-    unpaid: String,
-    overpaid: String,
-    refund_due: String,
-    returns: String,
-    declined: String,
-    overdue: String,
+    pub(crate) to_ship: String,
+    pub(crate) unpaid: String,
+    pub(crate) overpaid: String,
+    pub(crate) refund_due: String,
+    pub(crate) returns: String,
+    pub(crate) declined: String,
+    pub(crate) overdue: String,
     /// Orders that wait longer than a minute for an automatic step: `/v1/orders/stuck`.
-    stuck: String,
+    pub(crate) stuck: String,
     /// Payments whose outcome is unknown: `/v1/payments?status=outcome_unknown`.
-    outcome_unknown: String,
+    pub(crate) outcome_unknown: String,
     /// Streams that the read models have not applied: `/v1/projections`.
-    parked_streams: usize,
+    pub(crate) parked_streams: usize,
 }
 
 /// The day to sum.
@@ -278,7 +278,7 @@ fn ordered(sales: &SalesTotals) -> i128 {
 }
 
 impl Work {
-    async fn read(queries: &dyn Queries, now: Timestamp) -> Result<Self, ReadModelError> {
+    pub(crate) async fn read(queries: &dyn Queries, now: Timestamp) -> Result<Self, ReadModelError> {
         let older_than = SignedDuration::from_secs(i64::from(OLDER_THAN_DEFAULT_S));
         let since_before = now.checked_sub(older_than).unwrap_or(Timestamp::MIN);
         let stuck = queries.waits(&WaitFilter { since_before, after: None }, STUCK_MAX).await?;

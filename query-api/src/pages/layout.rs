@@ -62,16 +62,22 @@ pub(crate) struct Content {
     feed: Option<String>,
     /// The same data for programs.
     json: Option<String>,
+    /// The same list for spreadsheets.
+    csv: Option<String>,
 }
 
 impl Content {
     pub fn new(title: impl Into<String>, section: Section, main: Markup) -> Self {
-        Self { title: title.into(), section, main, feed: None, json: None }
+        Self { title: title.into(), section, main, feed: None, json: None, csv: None }
     }
 
     /// The page follows these events.
     pub fn live(self, feed: impl Into<String>) -> Self {
         Self { feed: Some(feed.into()), ..self }
+    }
+
+    pub fn csv(self, address: impl Into<String>) -> Self {
+        Self { csv: Some(address.into()), ..self }
     }
 
     pub fn json(self, address: impl Into<String>) -> Self {
@@ -80,7 +86,7 @@ impl Content {
 }
 
 pub(super) fn page(view: &View, content: Content) -> Response {
-    let Content { title, section, main, feed, json } = content;
+    let Content { title, section, main, feed, json, csv } = content;
     let theme = (view.theme != Theme::System).then_some(view.theme.as_str());
     let zone = (!view.zone_is_chosen).then_some("");
     let markup = html! {
@@ -98,7 +104,7 @@ pub(super) fn page(view: &View, content: Content) -> Response {
                 a.skip href="#main" { "Skip to the content" }
                 (top(view, section))
                 main #main tabindex="-1" { (main) }
-                (foot(view, json.as_deref()))
+                (foot(view, json.as_deref(), csv.as_deref()))
             }
         }
     };
@@ -176,7 +182,7 @@ fn account(view: &View) -> Markup {
     }
 }
 
-fn foot(view: &View, json: Option<&str>) -> Markup {
+fn foot(view: &View, json: Option<&str>, csv: Option<&str>) -> Markup {
     let kept = || view.parameters(&["tz", "theme"]);
     let themed = |theme: Theme| url::with_query(&view.path, kept().chain([("theme", theme.as_str())]));
     html! {
@@ -198,6 +204,7 @@ fn foot(view: &View, json: Option<&str>) -> Markup {
             span.spring {}
             span #live .muted {}
             span #announce .visually-hidden aria-live="polite" {}
+            @if let Some(csv) = csv { a href=(csv) { "CSV" } }
             @if let Some(json) = json { a href=(json) { "JSON" } }
             a href="/docs/" { "API" }
             span.muted { "Orderly " (view.version) }

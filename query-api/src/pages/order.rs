@@ -21,7 +21,7 @@ use infra::{
         parameters::{FromParameters, Parameters, Params, one_of},
         path::{Id, NoSuch, PathId},
     },
-    read_models::{OrderRow, PaymentRow},
+    read_models::{OrderRow, OrderTimes, PaymentRow},
 };
 use maud::html;
 
@@ -75,6 +75,8 @@ pub(super) struct Shown {
     pub updated_at: Timestamp,
     /// The revision of the order as it is.
     pub last: Revision,
+    /// When its parts were recorded, as it is now.
+    pub times: OrderTimes,
     /// Its payments as they are.
     pub payments: Vec<PaymentRow>,
 }
@@ -112,11 +114,17 @@ pub(super) async fn order(
                     .into());
             }
             let (order, recorded_at) = as_of(&api, id, revision).await?;
-            Shown { id, order, revision, updated_at: recorded_at, last, payments }
+            Shown { id, order, revision, updated_at: recorded_at, last, times: row.times, payments }
         }
-        Some(_) | None => {
-            Shown { id, order: row.order, revision: last, updated_at: row.updated_at, last, payments }
-        }
+        Some(_) | None => Shown {
+            id,
+            order: row.order,
+            revision: last,
+            updated_at: row.updated_at,
+            last,
+            times: row.times,
+            payments,
+        },
     };
     let main = html! {
         (head::notices(&shown, wanted.done, is_behind))
@@ -158,8 +166,8 @@ async fn current(api: &QueryApi, id: OrderId, freshness: &Freshness) -> Result<(
 pub(super) async fn shown_now(api: &QueryApi, id: OrderId) -> Result<Shown, Refused> {
     let row = api.query(api.queries.order(id)).await?.ok_or(NoSuch(OrderId::RESOURCE))?;
     let payments = payments_of(api, &row.order).await?;
-    let OrderRow { order, revision, updated_at, .. } = row;
-    Ok(Shown { id, order, revision, updated_at, last: revision, payments })
+    let OrderRow { order, revision, updated_at, times, .. } = row;
+    Ok(Shown { id, order, revision, updated_at, last: revision, times, payments })
 }
 
 async fn payments_of(api: &QueryApi, order: &Order) -> Result<Vec<PaymentRow>, QueryError> {

@@ -6,14 +6,20 @@ use axum::{
     extract::State,
     response::{IntoResponse, Redirect, Response},
 };
-use domain::{OrderId, PaymentId, Sku, Timestamp, order::OrderStatus, text};
+use domain::{
+    OrderId, PaymentId, Sku, Timestamp,
+    order::{FulfilmentStatus, OrderStatus, PaymentStatus, PaymentTerms},
+    text,
+};
 use infra::{
     http::{
         paging::Paging,
-        parameters::{FromParameters, Parameters, Params, check_range, local_instant, one_of},
-        vocabulary::{OrderBalanceWord, OrderStatusWord, PaymentTermsWord},
+        parameters::{FromParameters, Parameters, Params, check_range, local_instant, one_of, several_of},
+        vocabulary::{
+            FulfilmentStatusWord, OrderStatusWord, OrderWorkWord, PaymentStatusWord, PaymentTermsWord,
+        },
     },
-    read_models::{OrderBalance, OrderFilter, OrderSummaryRow, RowPage},
+    read_models::{OrderFilter, OrderSort, OrderSummaryRow, OrderWork},
 };
 use jiff::tz::TimeZone;
 use maud::{Markup, html};
@@ -27,16 +33,18 @@ use super::{
     view::View,
 };
 use crate::QueryApi;
-use domain::order::PaymentTerms;
 
 /// Views with a name: a click away, and their address can be kept or sent.
-const VIEWS: [(&str, &str); 9] = [
+const VIEWS: [(&str, &str); 12] = [
     ("All", "/orders"),
+    ("To ship", "/orders?work=to_ship"),
+    ("Unpaid", "/orders?work=unpaid"),
+    ("Overdue", "/orders?work=overdue"),
+    ("Declined", "/orders?work=declined"),
+    ("Returns", "/orders?work=returns"),
+    ("Refund due", "/orders?work=refund_due"),
+    ("Overpaid", "/orders?work=overpaid"),
     ("Waiting for stock", "/orders?status=placed"),
-    ("Going on", "/orders?status=allocated"),
-    ("Overdue", "/orders?overdue=true"),
-    ("Refund due", "/orders?balance=refund_due"),
-    ("Overpaid", "/orders?balance=overpaid"),
     ("Refused for stock", "/orders?status=rejected"),
     ("Cancelled", "/orders?status=cancelled"),
     ("Expired", "/orders?status=expired"),
@@ -45,61 +53,50 @@ const VIEWS: [(&str, &str); 9] = [
 /// The orders to list. An order matches all filters.
 #[derive(Debug)]
 pub(super) struct OrdersParams {
-    /// An id, a customer or a SKU, as a person types it.
+    /// An id, or the beginning of a reference or customer, or a SKU, as a person types it.
     search: Option<String>,
-    status: Option<OrderStatus>,
+    status: Vec<OrderStatus>,
+    payment_status: Vec<PaymentStatus>,
+    fulfilment_status: Vec<FulfilmentStatus>,
+    work: Option<OrderWork>,
     customer_id: Option<String>,
     sku: Option<Sku>,
-    balance: Option<OrderBalance>,
+    country: Option<String>,
     terms: Option<PaymentTerms>,
     placed_from: Option<String>,
     placed_to: Option<String>,
-    overdue: bool,
+    sort: Option<OrderSort>,
     paging: Paging,
 }
 
 impl FromParameters for OrdersParams {
     fn read(parameters: &mut Parameters) -> Option<Self> {
-        // A form sends what is left empty, too.
         let word = |text: &str| text::check(text).map(|()| text.to_owned());
-        let date = |text: &str| match local_instant(text, &TimeZone::UTC) {
-            Ok(_) => Ok(text.to_owned()),
-            Err(error) => Err(error),
-        };
-        let search = parameters.optional("q", |text| {
-            let text = text.trim();
-            if text.is_empty() { Ok(None) } else { text::check(text).map(|()| Some(text.to_owned())) }
-        });
+        let date = |text: &str| local_instant(text, &TimeZone::UTC).map(|_| text.to_owned());
+        let search = filled(parameters, "q", word);
         let (from, to) = (filled(parameters, "placed_from", date), filled(parameters, "placed_to", date));
         check_range(parameters, from.as_ref(), ("placed_to", to.as_ref()));
-        let wanted = Self {
-            search: search.flatten(),
-            status: filled(parameters, "status", |text| {
-                one_of(text, OrderStatusWord::ALL, OrderStatus::as_str)
-            }),
+        let status = |text: &str| several_of(text, OrderStatusWord::ALL, OrderStatus::as_str);
+        let payment = |text: &str| several_of(text, PaymentStatusWord::ALL, PaymentStatus::as_str);
+        let fulfilment = |text: &str| several_of(text, FulfilmentStatusWord::ALL, FulfilmentStatus::as_str);
+        let sorts = [OrderSort::Placed, OrderSort::Updated];
+        Some(Self {
+            search,
+            status: filled(parameters, "status", status).unwrap_or_default(),
+            payment_status: filled(parameters, "payment_status", payment).unwrap_or_default(),
+            fulfilment_status: filled(parameters, "fulfilment_status", fulfilment).unwrap_or_default(),
+            work: filled(parameters, "work", |text| one_of(text, OrderWorkWord::ALL, OrderWork::as_str)),
             customer_id: filled(parameters, "customer_id", word),
             sku: filled(parameters, "sku", Sku::new),
-            balance: filled(parameters, "balance", |text| {
-                one_of(text, OrderBalanceWord::ALL, OrderBalance::as_str)
-            }),
+            country: filled(parameters, "country", word),
             terms: filled(parameters, "terms", |text| {
                 one_of(text, PaymentTermsWord::ALL, PaymentTerms::as_str)
             }),
             placed_from: from,
             placed_to: to,
-            overdue: filled(parameters, "overdue", |text| one_of(text, &[true], |_| "true")).is_some(),
+            sort: filled(parameters, "sort", |text| one_of(text, &sorts, OrderSort::as_str)),
             paging: Paging::read(parameters)?,
-        };
-        // No index has both.
-        for (name, is_given) in [("terms", wanted.terms.is_some()), ("overdue", wanted.overdue)] {
-            if is_given && wanted.sku.is_some() {
-                parameters.refuse(name, "cannot be combined with a SKU");
-            }
-        }
-        if wanted.overdue && wanted.balance.is_some() {
-            parameters.refuse("overdue", "cannot be combined with a balance");
-        }
-        Some(wanted)
+        })
     }
 }
 
@@ -122,16 +119,25 @@ impl OrdersParams {
         let instant = |text: &Option<String>| -> Option<Timestamp> {
             text.as_deref().and_then(|text| local_instant(text, &view.zone).ok())
         };
+        let by_default = self.work.map(OrderWork::sort).unwrap_or_default();
+        let sort = self.sort.unwrap_or(by_default);
         Ok(OrderFilter {
-            status: self.status,
+            status: self.status.clone(),
+            payment_status: self.payment_status.clone(),
+            fulfilment_status: self.fulfilment_status.clone(),
+            work: self.work,
             customer_id: self.customer_id.clone(),
             sku: self.sku.clone(),
-            balance: self.balance,
+            country: self.country.clone(),
+            text: self.search.clone(),
             placed_from: instant(&self.placed_from),
             placed_to: instant(&self.placed_to),
             terms: self.terms,
-            overdue_at: self.overdue.then_some(view.now),
+            now: view.now,
+            sort,
+            direction: sort.direction(),
             after: self.paging.after()?,
+            ..OrderFilter::default()
         })
     }
 }
@@ -142,56 +148,39 @@ pub(super) async fn orders(
     view: View,
     Params(wanted): Params<OrdersParams>,
 ) -> Result<Response, Refused> {
-    let mut filter = wanted.filter(&view)?;
+    let filter = wanted.filter(&view)?;
     let limit = wanted.paging.limit;
-    let mut found_by = None;
-    let page = match wanted.search.as_deref() {
-        None => api.query(api.queries.orders(&filter, limit)).await?,
-        Some(search) => {
-            if let Some(address) = address_of_id(&api, search).await? {
-                return Ok(Redirect::to(&address).into_response());
-            }
-            filter.customer_id = Some(search.to_owned());
-            let of_customer = api.query(api.queries.orders(&filter, limit)).await?;
-            match Sku::new(search) {
-                Ok(sku) if of_customer.items.is_empty() => {
-                    let customer_id = wanted.customer_id.clone();
-                    filter =
-                        OrderFilter { customer_id, sku: Some(sku), terms: None, overdue_at: None, ..filter };
-                    found_by = Some("Orders with the SKU");
-                    api.query(api.queries.orders(&filter, limit)).await?
-                }
-                Ok(_) | Err(_) => {
-                    found_by = Some("Orders of the customer");
-                    of_customer
-                }
-            }
-        }
-    };
-    let is_overdue = wanted.overdue;
-    let key = |row: &OrderSummaryRow| {
-        let placed_at = row.summary.placed_at.unwrap_or(row.recorded_at);
-        let overdue_from = row.summary.overdue_from.unwrap_or(Timestamp::MAX);
-        (if is_overdue { overdue_from } else { placed_at }, row.order_id)
-    };
-    let next = wanted.paging.listing(&page.items, page.has_more, |_| (), key).next_cursor;
+    if let Some(search) = &wanted.search
+        && let Some(address) = address_of_id(&api, search).await?
+    {
+        return Ok(Redirect::to(&address).into_response());
+    }
+    let mut page = api.query(api.queries.orders(&filter, limit)).await?;
+    let mut found_by = "Found by";
+    if let Some(Ok(sku)) = wanted.search.as_deref().map(Sku::new)
+        && page.items.is_empty()
+    {
+        let of_sku = OrderFilter { text: None, sku: Some(sku), ..filter };
+        page = api.query(api.queries.orders(&of_sku, limit)).await?;
+        found_by = "Orders with the SKU";
+    }
+    let next = page.next.map(|next| wanted.paging.cursor_after(next));
     let main = html! {
         div.head {
             h1 { "Orders" }
             (views(&view))
         }
         (filters(&wanted))
-        @if let (Some(found_by), Some(search)) = (found_by, &wanted.search) {
+        @if let Some(search) = &wanted.search {
             p.found { (found_by) " " strong { (search) } " · " a href="/orders" { "Clear" } }
         }
-        (table(&view, &page, is_overdue))
+        (table(&view, &page.items, next.is_some(), wanted.work))
         (pager(&view, next.as_deref()))
     };
-    let json = url::with_query(
-        "/v1/orders",
-        view.parameters(&["q", "cursor"]).filter(|(_, value)| !value.is_empty()),
-    );
-    Ok(view.page(Content::new("Orders", Section::Orders, main).live("/v1/feed?topic=tiles").json(json)))
+    let given = || view.parameters(&["cursor"]).filter(|(_, value)| !value.is_empty());
+    let content = Content::new("Orders", Section::Orders, main).live("/v1/feed?topic=tiles");
+    let csv = url::with_query("/v1/orders", given().chain([("format", "csv")]));
+    Ok(view.page(content.json(url::with_query("/v1/orders", given())).csv(csv)))
 }
 
 /// The page of an order, or of a payment, with this id.
@@ -218,18 +207,30 @@ fn views(view: &View) -> Markup {
 
 fn filters(wanted: &OrdersParams) -> Markup {
     let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
+    let (payments, fulfilments) = (PaymentStatusWord::ALL, FulfilmentStatusWord::ALL);
     html! {
         form.filters action="/orders" aria-label="Filters" {
-            (choice("status", "Order", OrderStatusWord::ALL, OrderStatus::as_str, wanted.status))
-            (choice("balance", "Balance", OrderBalanceWord::ALL, OrderBalance::as_str, wanted.balance))
+            (choice("status", "Order", OrderStatusWord::ALL, OrderStatus::as_str, only(&wanted.status)))
+            (choice("payment_status", "Payment", payments, PaymentStatus::as_str, only(&wanted.payment_status)))
+            (choice("fulfilment_status", "Fulfilment", fulfilments, FulfilmentStatus::as_str, only(&wanted.fulfilment_status)))
+            (choice("work", "Work", OrderWorkWord::ALL, OrderWork::as_str, wanted.work))
             (choice("terms", "Terms", PaymentTermsWord::ALL, PaymentTerms::as_str, wanted.terms))
             label { span { "Customer" } input name="customer_id" size="10" value=(text(wanted.customer_id.as_deref())); }
             label { span { "SKU" } input name="sku" size="10" value=(text(wanted.sku.as_ref().map(Sku::as_str))); }
+            label { span { "Country" } input name="country" size="10" value=(text(wanted.country.as_deref())); }
             label { span { "Placed from" } input type="date" name="placed_from" value=(text(wanted.placed_from.as_deref())); }
             label { span { "before" } input type="date" name="placed_to" value=(text(wanted.placed_to.as_deref())); }
-            @if wanted.overdue { input type="hidden" name="overdue" value="true"; }
+            (choice("sort", "Latest by", &[OrderSort::Placed, OrderSort::Updated], OrderSort::as_str, wanted.sort))
             button { "Filter" }
         }
+    }
+}
+
+/// The value of a filter by one value. A filter by several stands in the address alone.
+fn only<T: Copy>(values: &[T]) -> Option<T> {
+    match values {
+        [value] => Some(*value),
+        _ => None,
     }
 }
 
@@ -254,15 +255,16 @@ fn choice<T: Copy + PartialEq>(
     }
 }
 
-fn table(view: &View, page: &RowPage<OrderSummaryRow>, is_overdue: bool) -> Markup {
+fn table(view: &View, rows: &[OrderSummaryRow], has_more: bool, work: Option<OrderWork>) -> Markup {
     html! {
         div.box #orders data-live role="region" aria-label="Orders" tabindex="0" {
-            @if page.items.is_empty() {
-                p.empty { "No order matches." }
+            @if rows.is_empty() {
+                // A list looks at a bounded number of rows for one page.
+                p.empty { @if has_more { "No order here matches. The next page looks further." } @else { "No order matches." } }
             } @else {
                 table.cards {
                     caption.visually-hidden {
-                        @if is_overdue { "Orders, the longest overdue first" } @else { "Orders, the latest first" }
+                        @if work == Some(OrderWork::Overdue) { "Orders, the longest overdue first" } @else { "Orders, the latest first" }
                     }
                     thead {
                         tr {
@@ -270,7 +272,7 @@ fn table(view: &View, page: &RowPage<OrderSummaryRow>, is_overdue: bool) -> Mark
                             th { "Fulfilment" } th.number { "Units" } th.number { "Total" } th.number { "Due" }
                         }
                     }
-                    tbody { @for row in &page.items { (line(view, row)) } }
+                    tbody { @for row in rows { (line(view, row)) } }
                 }
             }
         }

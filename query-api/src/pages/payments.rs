@@ -30,13 +30,16 @@ const UNKNOWN_MAX: usize = 20;
 #[derive(Debug)]
 pub(super) struct PaymentsParams {
     status: Option<PaymentState>,
+    is_declined: bool,
     paging: Paging,
 }
 
 impl FromParameters for PaymentsParams {
     fn read(parameters: &mut Parameters) -> Option<Self> {
         let status = |text: &str| one_of(text, PaymentStateWord::ALL, PaymentState::as_str);
-        Some(Self { status: parameters.optional("status", status), paging: Paging::read(parameters)? })
+        let status = parameters.optional("status", status);
+        let is_declined = parameters.optional("declined", |text| one_of(text, &[true], |_| "true")).is_some();
+        Some(Self { status, is_declined, paging: Paging::read(parameters)? })
     }
 }
 
@@ -46,13 +49,18 @@ pub(super) async fn payments(
     view: View,
     Params(wanted): Params<PaymentsParams>,
 ) -> Result<Response, Refused> {
-    let PaymentsParams { status, paging } = wanted;
-    let filter = PaymentFilter { state: status, after: paging.after()?, ..PaymentFilter::default() };
+    let PaymentsParams { status, is_declined, paging } = wanted;
+    let filter = PaymentFilter {
+        state: status.into_iter().collect(),
+        is_declined,
+        after: paging.after()?,
+        ..PaymentFilter::default()
+    };
     let page = api.query(api.queries.payments(&filter, paging.limit)).await?;
-    let next = paging.listing(&page.items, page.has_more, |_| (), |row| row.payment_id).next_cursor;
-    let in_doubt = PaymentFilter { state: Some(PaymentState::OutcomeUnknown), ..PaymentFilter::default() };
+    let next = page.next.map(|next| paging.cursor_after(next));
+    let in_doubt = PaymentFilter { state: vec![PaymentState::OutcomeUnknown], ..PaymentFilter::default() };
     let unknown = match status {
-        None if filter.after.is_none() => {
+        None if filter.after.is_none() && !is_declined => {
             api.query(api.queries.payments(&in_doubt, UNKNOWN_MAX)).await?.items
         }
         None | Some(_) => Vec::new(),
@@ -61,7 +69,8 @@ pub(super) async fn payments(
         div.head {
             h1 { "Payments" }
             nav.views aria-label="Views" {
-                a.view href="/payments" aria-current=[status.is_none().then_some("page")] { "All" }
+                a.view href="/payments" aria-current=[(status.is_none() && !is_declined).then_some("page")] { "All" }
+                a.view href="/payments?declined=true" aria-current=[is_declined.then_some("page")] { "can be charged again" }
                 @for state in PaymentStateWord::ALL {
                     a.view href={ "/payments?status=" (state.as_str()) } aria-current=[(status == Some(*state)).then_some("page")] {
                         (state.as_str().replace('_', " "))
@@ -83,7 +92,10 @@ pub(super) async fn payments(
         (pager(&view, next.as_deref()))
     };
     let json = url::with_query("/v1/payments", view.parameters(&["cursor"]));
-    Ok(view.page(Content::new("Payments", Section::Payments, main).live("/v1/feed?topic=tiles").json(json)))
+    let csv = url::with_query("/v1/payments", view.parameters(&["cursor"]).chain([("format", "csv")]));
+    Ok(view.page(
+        Content::new("Payments", Section::Payments, main).live("/v1/feed?topic=tiles").json(json).csv(csv),
+    ))
 }
 
 fn table(view: &View, rows: &[PaymentSummaryRow], caption: &str) -> Markup {

@@ -25,10 +25,16 @@ use super::{
     url,
     view::View,
 };
-use crate::QueryApi;
+use crate::{
+    QueryApi,
+    error::QueryError,
+    stock::movements::{self, Balance, Movement},
+};
 
 /// Fewer available units than this are marked.
 const LOW: u32 = 5;
+/// The latest movements on the page of a SKU.
+const MOVEMENTS: usize = 20;
 /// The latest orders on the page of a SKU.
 const ORDERS: usize = 20;
 
@@ -67,12 +73,14 @@ pub(super) async fn stock(
     if let Some(row) = found {
         return Ok(Redirect::to(&format!("/stock/{}", url::segment(row.sku.as_str()))).into_response());
     }
-    // A list from the searched text on: SKUs that begin with it come first.
-    let first = wanted.search.as_deref().and_then(|text| Sku::new(text).ok());
-    let filter =
-        StockFilter { available_below: wanted.available_below, after: wanted.paging.after()?.or(first) };
+    let filter = StockFilter {
+        available_below: wanted.available_below.map(u64::from),
+        contains: wanted.search.clone(),
+        after: wanted.paging.after()?,
+        ..StockFilter::default()
+    };
     let page = api.query(api.queries.stock_list(&filter, wanted.paging.limit)).await?;
-    let next = wanted.paging.listing(&page.items, page.has_more, |_| (), |row| row.sku.clone()).next_cursor;
+    let next = page.next.map(|next| wanted.paging.cursor_after(next));
     let main = html! {
         div.head {
             h1 { "Stock" }
@@ -83,7 +91,7 @@ pub(super) async fn stock(
             }
         }
         form.filters action="/stock" {
-            label { span { "SKU from" } input type="search" name="q" value=(wanted.search.as_deref().unwrap_or_default()); }
+            label { span { "SKU contains" } input type="search" name="q" value=(wanted.search.as_deref().unwrap_or_default()); }
             label {
                 span { "Available below" }
                 input type="number" name="available_below" min="0" value=[wanted.available_below];
@@ -91,15 +99,14 @@ pub(super) async fn stock(
             button { "Filter" }
         }
         div #stock.box data-live role="region" aria-label="Stock" tabindex="0" {
-            @if page.items.is_empty() { p.empty { "No SKU matches." } }
+            @if page.items.is_empty() && next.is_some() { p.empty { "No SKU here matches. The next page looks further." } }
+            @else if page.items.is_empty() { p.empty { "No SKU matches." } }
             @else { (levels(&page.items)) }
         }
         (pager(&view, next.as_deref()))
     };
-    let json = url::with_query(
-        "/v1/stock",
-        view.parameters(&["q", "cursor"]).filter(|(_, value)| !value.is_empty()),
-    );
+    let json =
+        url::with_query("/v1/stock", view.parameters(&["cursor"]).filter(|(_, value)| !value.is_empty()));
     Ok(view.page(Content::new("Stock", Section::Stock, main).live("/v1/feed?topic=tiles").json(json)))
 }
 
@@ -157,6 +164,12 @@ pub(super) async fn sku(
     let next = paging.listing(&reserved.items, reserved.has_more, |_| (), |row| row.order_id).next_cursor;
     let of_sku = OrderFilter { sku: Some(sku.clone()), ..OrderFilter::default() };
     let orders = api.query(api.queries.orders(&of_sku, ORDERS)).await?;
+    let latest =
+        Balance { revision: row.revision, on_hand: row.on_hand.into(), reserved: row.reserved.into() };
+    let movements = match &view.caller {
+        Some(caller) => movements::read(&api, caller, &sku, latest, MOVEMENTS).await,
+        None => Ok((Vec::new(), None)),
+    };
     let main = html! {
         div.head { h1 { "SKU " (sku) } (level(&row)) }
         div #levels data-live {
@@ -209,9 +222,58 @@ pub(super) async fn sku(
                 }
             }
         }
+        section.panel #movements data-live {
+            h2 { "Movements" }
+            @match &movements {
+                Ok((movements, _)) => (moved(&view, movements)),
+                Err(error) => {
+                    (log_failure(error))
+                    p.notice.warn { "The event log cannot be read now, so the movements are missing." }
+                },
+            }
+            p { a href={ "/v1/stock/" (url::segment(sku.as_str())) "/movements" } { "All movements as JSON" } }
+        }
     };
     let segment = url::segment(sku.as_str());
     let content =
         Content::new(format!("SKU {sku}"), Section::Stock, main).json(format!("/v1/stock/{segment}"));
     Ok(view.page(content.live(format!("/v1/feed?stream=stock-{}", url::value(sku.as_str())))))
+}
+
+fn log_failure(error: &QueryError) -> Markup {
+    tracing::warn!(%error, "Cannot read the movements of a SKU; its page is shown without them");
+    html! {}
+}
+
+/// What changed the levels, the latest first.
+fn moved(view: &View, movements: &[Movement]) -> Markup {
+    let change = |units: i64| html! { @if units == 0 { span.muted { "–" } } @else { (format!("{units:+}").replace('-', "\u{2212}")) } };
+    html! {
+        div.box role="region" aria-label="Movements" tabindex="0" {
+            table {
+                caption.visually-hidden { "What changed the levels, the latest first" }
+                thead {
+                    tr {
+                        th { "Time" } th { "Movement" } th { "Order" } th.number { "On hand" } th.number { "Reserved" }
+                        th.number { "Left on hand" } th.number { "Available" } th { "Why" } th { "By" }
+                    }
+                }
+                tbody {
+                    @for one in movements {
+                        tr {
+                            td { (short_time(one.recorded_at, view)) }
+                            td { (chip(one.kind.as_str(), Tone::Idle)) }
+                            td { @if let Some(order_id) = one.order_id { (order_link(order_id)) } }
+                            td.number { (change(one.on_hand_change)) }
+                            td.number { (change(one.reserved_change)) }
+                            td.number { (one.on_hand) }
+                            td.number { strong { (one.available) } }
+                            td.wrap { (one.reason.as_deref().or(one.reference.as_deref()).unwrap_or_default()) }
+                            td { (one.person.as_deref().or(one.principal.as_deref()).unwrap_or_default()) }
+                        }
+                    }
+                }
+            }
+        }
+    }
 }

@@ -7,8 +7,8 @@ use domain::{Currency, Timestamp, order::OrderStatus, payment::PaymentState};
 use infra::{
     http::parameters::{FromParameters, Parameters, Params},
     read_models::{
-        MoneyQuery, MoneyTotals, OrderBalance, OrderFilter, OrderSummaryRow, PaymentFilter, SalesGroup,
-        SalesQuery, SalesTotals, TimeGroup, TimeRange, WaitFilter, quarter_of,
+        Count, MoneyQuery, MoneyTotals, OrderFilter, OrderSummaryRow, OrderWork, PaymentFilter,
+        QUARTER_SECONDS, SalesGroup, SalesQuery, SalesTotals, TimeGroup, TimeRange, WaitFilter, quarter_of,
     },
 };
 use jiff::{SignedDuration, ToSpan, Zoned};
@@ -22,10 +22,10 @@ use super::{
     system, url,
     view::View,
 };
-use crate::QueryApi;
+use crate::{QueryApi, orders::count_text};
 
-/// Rows that are counted for a tile of work. Above it, the tile says "more than".
-const COUNTED_MAX: usize = 99;
+/// Up to this number, stuck orders are counted.
+const STUCK_MAX: usize = 1_000;
 /// The latest orders that are listed.
 const LATEST: usize = 12;
 /// A wait for an automatic step that a person should see.
@@ -147,6 +147,7 @@ struct Day {
     currency: Currency,
     sales: [SalesTotals; 2],
     money: [MoneyTotals; 2],
+    refused: [Count; 2],
     by_hour: ByHour,
 }
 
@@ -156,6 +157,7 @@ impl Day {
         let (today, yesterday) = (spans(&now, 0), spans(&now, 1));
         let mut sales = [SalesTotals::default(); 2];
         let mut moved = [MoneyTotals::default(); 2];
+        let mut refused = [Count::default(); 2];
         let mut by_hour = ByHour { today: [0; 24], yesterday: [0; 24] };
         for (index, span) in [&today, &yesterday].into_iter().enumerate() {
             let range = span.until_now.clone();
@@ -163,6 +165,8 @@ impl Day {
             sales[index] = api.query(api.queries.sales(&query, 1)).await?.total;
             let query = MoneyQuery { currency, range, group: None, after: None };
             moved[index] = api.query(api.queries.money(&query, 1)).await?.total;
+            refused[index] =
+                api.query(api.queries.order_count(&refused_in(currency, &span.until_now))).await?;
             let group = Some(SalesGroup::Time(TimeGroup::Hour));
             let query = SalesQuery { currency, range: span.whole.clone(), group, after: None };
             let hours = api.query(api.queries.sales(&query, 32)).await?.groups;
@@ -173,7 +177,7 @@ impl Day {
                 }
             }
         }
-        Ok(Self { currency, sales, money: moved, by_hour })
+        Ok(Self { currency, sales, money: moved, refused, by_hour })
     }
 
     fn tiles(&self) -> Markup {
@@ -207,8 +211,26 @@ impl Day {
                 (tile("Captured", moved.captured, moved_before.captured, true))
                 (tile("Refunded", moved.refunded, moved_before.refunded, true))
                 (tile("Average order", average(today), average(yesterday), true))
+                div.tile {
+                    dt { a href="/orders?status=rejected" { "Refused for stock" } }
+                    dd.value { (count_text(self.refused[0])) }
+                    dd.muted { "yesterday " (count_text(self.refused[1])) }
+                }
             }
         }
+    }
+}
+
+/// The orders of a part of a day that were refused because stock was short.
+fn refused_in(currency: Currency, range: &TimeRange) -> OrderFilter {
+    let instant =
+        |quarter: Option<i64>| Timestamp::from_second(quarter?.saturating_mul(QUARTER_SECONDS)).ok();
+    OrderFilter {
+        status: vec![OrderStatus::Rejected],
+        currency: Some(currency),
+        placed_from: instant(range.from),
+        placed_to: instant(range.to),
+        ..OrderFilter::default()
     }
 }
 
@@ -261,59 +283,43 @@ fn hour_of(key: &str, view: &View) -> Option<usize> {
 async fn work(api: &QueryApi, view: &View) -> Result<Markup, Refused> {
     let since_before = view.now.checked_sub(STUCK_AFTER).unwrap_or(Timestamp::MIN);
     let waits = WaitFilter { since_before, after: None };
-    let unknown = PaymentFilter { state: Some(PaymentState::OutcomeUnknown), ..PaymentFilter::default() };
-    let stuck = api.query(api.queries.waits(&waits, COUNTED_MAX)).await?;
-    let unknown = api.query(api.queries.payments(&unknown, COUNTED_MAX)).await?;
-    let parked = api.query(api.queries.parked_streams()).await?.len();
-    let mut items = vec![
-        (
-            "Outcome unknown at the provider",
-            "/payments?status=outcome_unknown",
-            Counted::of(unknown.items.len(), unknown.has_more),
-            true,
-        ),
-        ("Stuck", "/stuck", Counted::of(stuck.items.len(), stuck.has_more), true),
-        ("Parked streams", "/stuck#parked", Counted::of(parked, false), true),
-    ];
-    let orders = |filter: OrderFilter| async move {
-        let page = api.query(api.queries.orders(&filter, COUNTED_MAX)).await?;
-        Ok::<_, Refused>(Counted::of(page.items.len(), page.has_more))
-    };
-    let of_status = |status| OrderFilter { status: Some(status), ..OrderFilter::default() };
-    let of_balance = |balance| OrderFilter { balance: Some(balance), ..OrderFilter::default() };
-    let overdue = OrderFilter { overdue_at: Some(view.now), ..OrderFilter::default() };
-    items.push(("Overdue", "/orders?overdue=true", orders(overdue).await?, false));
-    let due = orders(of_balance(OrderBalance::RefundDue)).await?;
-    items.push(("Refund under way", "/orders?balance=refund_due", due, false));
-    let overpaid = orders(of_balance(OrderBalance::Overpaid)).await?;
-    items.push(("Overpaid", "/orders?balance=overpaid", overpaid, false));
-    let placed = orders(of_status(OrderStatus::Placed)).await?;
-    items.push(("Waiting for stock", "/orders?status=placed", placed, false));
+    let unknown = PaymentFilter { state: vec![PaymentState::OutcomeUnknown], ..PaymentFilter::default() };
+    let stuck = api.query(api.queries.waits(&waits, STUCK_MAX)).await?;
+    let stuck = Count { value: stuck.items.len(), is_exact: !stuck.has_more };
+    let unknown = api.query(api.queries.payment_count(&unknown)).await?;
+    let parked = Count { value: api.query(api.queries.parked_streams()).await?.len(), is_exact: true };
+    let counts = api.query(api.queries.work_counts(view.now)).await?;
     Ok(html! {
         ul.work {
-            @for (name, address, counted, is_urgent) in items {
-                li class=[(counted.number > 0).then_some(if is_urgent { "urgent" } else { "some" })] {
-                    a href=(address) { (name) }
-                    strong { (counted.text()) }
-                }
+            (task("Outcome unknown at the provider", "/payments?status=outcome_unknown", unknown, "urgent"))
+            (task("Stuck", "/stuck", stuck, "urgent"))
+            (task("Parked streams", "/stuck#parked", parked, "urgent"))
+            @for (work, counted) in counts {
+                (task(name_of(work), &format!("/orders?work={}", work.as_str()), counted, "some"))
             }
         }
     })
 }
 
-/// A count that stops at [`COUNTED_MAX`].
-struct Counted {
-    number: usize,
-    has_more: bool,
+/// One line of the list of work. `class`: how it looks while there is some.
+fn task(name: &str, address: &str, counted: Count, class: &str) -> Markup {
+    html! {
+        li class=[(counted.value > 0).then_some(class)] {
+            a href=(address) { (name) }
+            strong { (count_text(counted)) }
+        }
+    }
 }
 
-impl Counted {
-    fn of(number: usize, has_more: bool) -> Self {
-        Self { number, has_more }
-    }
-
-    fn text(&self) -> String {
-        if self.has_more { format!("{}+", self.number) } else { self.number.to_string() }
+fn name_of(work: OrderWork) -> &'static str {
+    match work {
+        OrderWork::ToShip => "To ship",
+        OrderWork::Unpaid => "Unpaid",
+        OrderWork::Overpaid => "Overpaid",
+        OrderWork::RefundDue => "Refund under way",
+        OrderWork::Returns => "Returns",
+        OrderWork::Declined => "Declined, can be charged again",
+        OrderWork::Overdue => "Overdue",
     }
 }
 

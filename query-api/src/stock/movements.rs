@@ -34,23 +34,23 @@ pub struct Movement {
     #[schema(value_type = u64)]
     revision: Revision,
     #[schema(value_type = String, format = "date-time")]
-    recorded_at: Timestamp,
+    pub(crate) recorded_at: Timestamp,
     #[serde(rename = "type")]
-    kind: MovementKind,
-    on_hand_change: i64,
-    reserved_change: i64,
+    pub(crate) kind: MovementKind,
+    pub(crate) on_hand_change: i64,
+    pub(crate) reserved_change: i64,
     /// After the change.
-    on_hand: i64,
+    pub(crate) on_hand: i64,
     /// After the change.
-    reserved: i64,
+    pub(crate) reserved: i64,
     /// After the change: on hand minus reserved.
-    available: i64,
+    pub(crate) available: i64,
     /// Why an operator adjusted the units on hand.
-    reason: Option<String>,
+    pub(crate) reason: Option<String>,
     /// The reference of a receipt.
-    reference: Option<String>,
+    pub(crate) reference: Option<String>,
     #[schema(value_type = Option<String>, format = "uuid")]
-    order_id: Option<OrderId>,
+    pub(crate) order_id: Option<OrderId>,
     #[schema(value_type = Option<String>, format = "uuid")]
     shipment_id: Option<ShipmentId>,
     #[schema(value_type = Option<String>, format = "uuid")]
@@ -64,9 +64,9 @@ pub struct Movement {
     command: Option<String>,
     /// The caller, or the part of Orderly that acts by itself. Null without the scope `audit`, and if an earlier build
     /// recorded the event.
-    principal: Option<String>,
+    pub(crate) principal: Option<String>,
     /// The person behind the caller, as `Orderly-Actor` named it.
-    person: Option<String>,
+    pub(crate) person: Option<String>,
 }
 
 infra::table_row! {
@@ -93,12 +93,26 @@ pub enum MovementKind {
     Returned,
 }
 
+impl MovementKind {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Received => "received",
+            Self::Adjusted => "adjusted",
+            Self::Reserved => "reserved",
+            Self::Released => "released",
+            Self::Shipped => "shipped",
+            Self::Unshipped => "unshipped",
+            Self::Returned => "returned",
+        }
+    }
+}
+
 /// The levels after an event, and its revision.
 #[derive(Debug, Clone, Copy)]
-struct Balance {
-    revision: Revision,
-    on_hand: i64,
-    reserved: i64,
+pub(crate) struct Balance {
+    pub revision: Revision,
+    pub on_hand: i64,
+    pub reserved: i64,
 }
 
 /// The movements to list.
@@ -141,15 +155,29 @@ pub async fn movements(
     if revision > row.revision {
         return Err(InvalidCursor.into());
     }
-    let stream = StreamName::from(sku);
-    let first = (revision + 1).saturating_sub(paging.limit as u64);
+    let latest = Balance { revision, on_hand, reserved };
+    let (items, next) = read(&api, &caller, &sku, latest, paging.limit).await?;
+    let next = next.map(|Balance { revision, on_hand, reserved }| (revision, on_hand, reserved));
+    Ok(paging.respond(&Listing { items, next_cursor: next.map(|next| paging.cursor_after(next)) }))
+}
+
+/// At most `limit` movements of a SKU up to this balance, the latest first, and the balance before them if there are more.
+pub(crate) async fn read(
+    api: &QueryApi,
+    caller: &Caller,
+    sku: &Sku,
+    latest: Balance,
+    limit: usize,
+) -> Result<(Vec<Movement>, Option<Balance>), QueryError> {
+    let stream = StreamName::from(sku.clone());
+    let first = (latest.revision + 1).saturating_sub(limit as u64);
     let reading = async {
         let log = api.log.get().await?;
-        read_range(log, &stream, first, revision).await
+        read_range(log, &stream, first, latest.revision).await
     };
     let events = api.query(reading).await?;
     let shows_actors = caller.may(Scope::Audit);
-    let mut balance = Balance { revision, on_hand, reserved };
+    let mut balance = latest;
     let mut items = Vec::with_capacity(events.len());
     for event in events.iter().rev() {
         let movement = Movement::of(event, balance, shows_actors)?;
@@ -158,8 +186,7 @@ pub async fn movements(
         balance.revision = event.revision.saturating_sub(1);
         items.push(movement);
     }
-    let next = (first > 0).then_some((balance.revision, balance.on_hand, balance.reserved));
-    Ok(paging.respond(&Listing { items, next_cursor: next.map(|next| paging.cursor_after(next)) }))
+    Ok((items, (first > 0).then_some(balance)))
 }
 
 impl Movement {

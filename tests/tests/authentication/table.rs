@@ -14,7 +14,7 @@ use crate::support::{Answer, documented, eventually};
 const OF_BOTH_APIS: [&str; 3] = ["GET /livez", "GET /readyz", "GET /version"];
 
 /// What a caller needs. `None`: nothing.
-const SCOPES: [(&str, Option<&str>); 52] = [
+const SCOPES: [(&str, Option<&str>); 54] = [
     ("GET /livez", None),
     ("GET /readyz", None),
     ("GET /v1/currencies", Some("read")),

@@ -73,7 +73,7 @@ async fn the_search_box_finds_orders_by_id_payment_customer_and_sku() {
     assert_eq!(browser.get(&format!("/orders?q=+{id}")).await.location(), format!("/orders/{id}"));
     assert_eq!(browser.get(&format!("/orders?q={payment}")).await.location(), format!("/payments/{payment}"));
     let of_customer = browser.get("/orders?q=ann+lee").await.expect(200);
-    of_customer.has(other).has_not(&id).has("Orders of the customer");
+    of_customer.has(other).has_not(&id).has("Found by");
     browser.get("/orders?q=A").await.expect(200).has(other).has(&id).has("Orders with the SKU");
     browser.get("/orders?q=nothing").await.expect(200).has("No order matches");
     // A form sends its empty fields, too.

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use super::Shown;
 use crate::pages::{
     actions::OrderAction,
-    format::{self, money, several, short_id},
+    format::{self, money, several, short_id, short_time},
     view::View,
 };
 
@@ -22,7 +22,7 @@ pub(super) fn parts(view: &View, shown: &Shown) -> Markup {
         @if !order.returns().is_empty() {
             section.panel {
                 h2 { "Returns" }
-                ul.sources { @for returned in order.returns() { (of_return(order, returned)) } }
+                ul.sources { @for returned in order.returns() { (of_return(view, shown, returned)) } }
             }
         }
     }
@@ -41,7 +41,11 @@ fn of_shipment(view: &View, shown: &Shown, shipment: &Shipment) -> Markup {
                 @if let Some(carrier) = &shipment.carrier { " " (carrier) }
                 @if let Some(number) = &shipment.tracking_number { " " span.id { (number) } }
             }
-            p.muted { (units(&shown.order, shipment.lines.iter().copied())) }
+            p.muted {
+                (units(&shown.order, shipment.lines.iter().copied()))
+                @if let Some(at) = shown.times.shipped.get(&id) { " · shipped " (short_time(*at, view)) }
+                @if let Some(at) = shown.times.delivered.get(&id) { " · delivered " (short_time(*at, view)) }
+            }
             @if is_on_the_way && !shown.is_past() && view.can(OrderAction::Deliver.scope()) {
                 a.button href={ "/orders/" (shown.id) "/deliver?shipment=" (id) } { "Delivered…" }
             }
@@ -49,7 +53,8 @@ fn of_shipment(view: &View, shown: &Shown, shipment: &Shipment) -> Markup {
     }
 }
 
-fn of_return(order: &Order, returned: &ReturnRecord) -> Markup {
+fn of_return(view: &View, shown: &Shown, returned: &ReturnRecord) -> Markup {
+    let order = &shown.order;
     let lines = returned.lines.iter().map(|line| LineQuantity { line: line.line, quantity: line.quantity });
     let restocked: u64 =
         returned.lines.iter().filter(|line| line.restock).map(|line| u64::from(line.quantity)).sum();
@@ -61,7 +66,9 @@ fn of_return(order: &Order, returned: &ReturnRecord) -> Markup {
                     " refund of " strong { (money(returned.refund_amount, order.currency())) }
                 } @else { " " span.muted { "without a refund" } }
             }
-            p.muted { (units(order, lines)) ", " (several(restocked, "unit", "units")) " back in stock" }
+            p.muted { (units(order, lines)) ", " (several(restocked, "unit", "units")) " back in stock"
+                @if let Some(at) = shown.times.returned.get(&returned.return_id) { " · " (short_time(*at, view)) }
+            }
         }
     }
 }
