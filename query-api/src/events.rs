@@ -25,11 +25,7 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use crate::{
-    QueryApi,
-    log_event::{Entry, LogEvent},
-    stream_time,
-};
+use crate::{QueryApi, log_event::LogEvent, stream_time};
 
 /// Events of one read.
 const EVENTS_PER_READ: usize = 1_000;
@@ -117,9 +113,9 @@ pub async fn events(
     let after: Option<u64> = wanted.paging.after()?;
     let searching = async { search(api.log.get().await?, &wanted, after).await };
     let Found { events, go_on_after, searched_until } = api.query(searching).await?;
-    let entries: Vec<Entry> = events.into_iter().map(Entry::from).collect();
-    let next_cursor = go_on_after.map(|key| wanted.paging.cursor_after(key));
-    let items = entries.iter().map(LogEvent::from).collect();
+    let metadata: Vec<_> = events.iter().map(|event| event.decode_metadata().ok()).collect();
+    let items = events.iter().zip(&metadata).map(|(event, metadata)| LogEvent::of(event, metadata.as_ref()));
+    let (items, next_cursor) = (items.collect(), wanted.paging.cursor_after(go_on_after));
     Ok(Json(EventPage { items, next_cursor, searched_until }).into_response())
 }
 

@@ -1,6 +1,6 @@
 //! Events of the log as answers show them.
 
-use std::{borrow::Cow, io::Write};
+use std::io::Write;
 
 use domain::{EventId, EventMetadata, Position, RecordedEvent, Revision, StreamName, Timestamp};
 use serde::Serialize;
@@ -27,8 +27,7 @@ pub struct LogEvent<'a> {
     #[schema(value_type = String, format = "uuid")]
     event_id: EventId,
     /// The stored name of the command that recorded it.
-    #[schema(value_type = Option<String>)]
-    command: Option<Cow<'a, str>>,
+    command: Option<&'a str>,
     /// Shared by all events of a chain: the id of its first command; of an expiry, the id of the order.
     #[schema(value_type = Option<String>, format = "uuid")]
     correlation_id: Option<Uuid>,
@@ -36,8 +35,7 @@ pub struct LogEvent<'a> {
     #[schema(value_type = Option<String>, format = "uuid")]
     causation_id: Option<EventId>,
     /// The key of the caller's command. Null for any other command.
-    #[schema(value_type = Option<String>)]
-    idempotency_key: Option<Cow<'a, str>>,
+    idempotency_key: Option<&'a str>,
     /// Who sent the command. Null if an earlier build recorded the event.
     actor: Option<TimelineActor<'a>>,
     /// As stored: an object, or a text if the event is damaged.
@@ -70,22 +68,9 @@ impl<'a> Data<'a> {
     }
 }
 
-/// An event and its metadata. `None` if the metadata cannot be decoded.
-#[derive(Debug)]
-pub struct Entry {
-    pub event: RecordedEvent,
-    pub metadata: Option<EventMetadata>,
-}
-
-impl From<RecordedEvent> for Entry {
-    fn from(event: RecordedEvent) -> Self {
-        Self { metadata: event.decode_metadata().ok(), event }
-    }
-}
-
-impl<'a> From<&'a Entry> for LogEvent<'a> {
-    fn from(Entry { event, metadata }: &'a Entry) -> Self {
-        let metadata = metadata.as_ref();
+impl<'a> LogEvent<'a> {
+    /// `metadata`: those of the event, if they can be decoded.
+    pub fn of(event: &'a RecordedEvent, metadata: Option<&'a EventMetadata>) -> Self {
         let idempotency = metadata.and_then(|metadata| metadata.idempotency.as_ref());
         Self {
             position: event.position,
@@ -94,17 +79,15 @@ impl<'a> From<&'a Entry> for LogEvent<'a> {
             revision: event.revision,
             event_type: &event.type_name,
             event_id: event.id,
-            command: metadata.map(|metadata| metadata.command.as_str().into()),
+            command: metadata.map(|metadata| metadata.command.as_str()),
             correlation_id: metadata.map(|metadata| metadata.correlation_id),
             causation_id: metadata.and_then(|metadata| metadata.causation_id),
-            idempotency_key: idempotency.map(|idempotency| idempotency.key.as_str().into()),
+            idempotency_key: idempotency.map(|idempotency| idempotency.key.as_str()),
             actor: metadata.and_then(|metadata| metadata.actor.as_ref()).map(TimelineActor::of),
             data: Some(Data::of(event)),
         }
     }
-}
 
-impl LogEvent<'_> {
     /// What a caller without the scope `audit` may know: neither who did it, nor what it contains.
     pub fn without_content(self) -> Self {
         Self { idempotency_key: None, actor: None, data: None, ..self }
@@ -144,7 +127,7 @@ mod tests {
 
     fn frame(event: RecordedEvent) -> String {
         let mut frames = Vec::new();
-        LogEvent::from(&Entry::from(event)).write_to(&mut frames);
+        LogEvent::of(&event, event.decode_metadata().ok().as_ref()).write_to(&mut frames);
         String::from_utf8(frames).unwrap()
     }
 
@@ -169,10 +152,12 @@ mod tests {
         let metadata = r#"{"command_id":"00000000-0000-0000-0000-000000000001","command":"order.place",
             "correlation_id":"00000000-0000-0000-0000-000000000001","actor":{"principal":"shop"},
             "idempotency":{"key":"secret-key","fingerprint":"00","schema":1}}"#;
-        let entry = Entry::from(recorded(r#"{"secret":1}"#, metadata));
-        let whole = serde_json::to_string(&LogEvent::from(&entry)).unwrap();
+        let event = recorded(r#"{"secret":1}"#, metadata);
+        let metadata = event.decode_metadata().unwrap();
+        let shown = || LogEvent::of(&event, Some(&metadata));
+        let whole = serde_json::to_string(&shown()).unwrap();
         assert!(["secret-key", "shop", r#"{"secret":1}"#].iter().all(|part| whole.contains(part)), "{whole}");
-        let notice = serde_json::to_string(&LogEvent::from(&entry).without_content()).unwrap();
+        let notice = serde_json::to_string(&shown().without_content()).unwrap();
         assert!(!notice.contains("secret") && !notice.contains("shop"), "{notice}");
         assert!(notice.contains(r#""command":"order.place""#), "{notice}");
     }

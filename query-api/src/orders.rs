@@ -291,7 +291,7 @@ pub async fn orders(
     };
     let (page, count) = api.query(reading).await?;
     let items = page.items.iter().map(OrderSummary::of).collect();
-    let next_cursor = page.next.map(|next| wanted.paging.cursor_after(next));
+    let next_cursor = wanted.paging.cursor_after(page.next);
     let orders = Orders { items, next_cursor, count: count.map(count_text) };
     Ok(wanted.paging.respond_with(&orders, &orders.items, orders.next_cursor.as_deref()))
 }

@@ -275,7 +275,7 @@ pub async fn payments(
     };
     let page = api.query(api.queries.payments(&filter, paging.limit)).await?;
     let items = page.items.iter().map(PaymentSummary::of).collect();
-    Ok(paging.respond(&Listing { items, next_cursor: page.next.map(|next| paging.cursor_after(next)) }))
+    Ok(paging.respond(&Listing { items, next_cursor: paging.cursor_after(page.next) }))
 }
 
 /// True unless the payments belong to an order of another customer than the one that the caller acts for.

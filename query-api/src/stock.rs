@@ -133,7 +133,7 @@ pub async fn stock_list(
     };
     let page = api.query(api.queries.stock_list(&filter, paging.limit)).await?;
     let items = page.items.iter().map(Stock::of).collect();
-    Ok(paging.respond(&Listing { items, next_cursor: page.next.map(|next| paging.cursor_after(next)) }))
+    Ok(paging.respond(&Listing { items, next_cursor: paging.cursor_after(page.next) }))
 }
 
 /// The open reservations of a SKU, by order

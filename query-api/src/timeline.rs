@@ -12,8 +12,8 @@ use std::{
 
 use axum::{extract::State, response::Response};
 use domain::{
-    Actor, CommandId, EventId, OrderId, PaymentId, Position, RecordedEvent, Revision, StreamName, Timestamp,
-    order::Order,
+    Actor, CommandId, EventId, EventMetadata, OrderId, PaymentId, Position, RecordedEvent, Revision,
+    StreamName, Timestamp, order::Order,
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use infra::{
@@ -32,7 +32,7 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use crate::{QueryApi, error::QueryError, freshness::Freshness, log_event::Entry};
+use crate::{QueryApi, error::QueryError, freshness::Freshness};
 
 /// Events of one read.
 const EVENTS_PER_READ: u64 = 500;
@@ -297,6 +297,18 @@ impl Causes {
             revision: known.map(|(_, revision, _)| *revision),
             type_name: known.map(|(.., type_name)| type_name.as_ref()),
         }
+    }
+}
+
+/// An event and its metadata. `None` if the metadata cannot be decoded.
+pub(crate) struct Entry {
+    event: RecordedEvent,
+    metadata: Option<EventMetadata>,
+}
+
+impl From<RecordedEvent> for Entry {
+    fn from(event: RecordedEvent) -> Self {
+        Self { metadata: event.decode_metadata().ok(), event }
     }
 }
 

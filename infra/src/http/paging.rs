@@ -153,15 +153,14 @@ impl Paging {
         key: impl Fn(&'a R) -> K,
     ) -> Listing<T> {
         let last = rows.last().filter(|_| has_more);
-        let next_cursor = last.map(|row| self.cursor_after(key(row)));
-        Listing { items: rows.iter().map(item).collect(), next_cursor }
+        Listing { items: rows.iter().map(item).collect(), next_cursor: self.cursor_after(last.map(key)) }
     }
 
-    /// The cursor of the page that begins after a key.
-    pub fn cursor_after<K: Serialize>(&self, key: K) -> String {
-        let cursor = Cursor { version: VERSION, list_id: self.list_id, key };
+    /// The cursor of the page after this key.
+    pub fn cursor_after<K: Serialize>(&self, key: Option<K>) -> Option<String> {
+        let cursor = Cursor { version: VERSION, list_id: self.list_id, key: key? };
         let json = serde_json::to_vec(&cursor).expect("keys have string keys and no failing serializers");
-        BASE64_URL_SAFE_NO_PAD.encode(json)
+        Some(BASE64_URL_SAFE_NO_PAD.encode(json))
     }
 
     /// Like [`Paging::listing`], for a query that reads one row more than `limit` to find out whether more

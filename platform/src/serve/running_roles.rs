@@ -6,7 +6,6 @@ use std::{future::Future, net::SocketAddr, sync::Arc};
 use command_api::{
     Checkout, CommandApi, CommandApiOptions, ExecutorOptions, ProcessManager, WebhookAdmin, backlog::Backlog,
 };
-use domain::Position;
 use infra::{
     clock::Clock,
     event_store::EventLog,
@@ -18,7 +17,6 @@ use infra::{
 };
 use projectors::runner::{ProjectorOptions, Runner};
 use query_api::{QueryApi, pages::PagesOptions};
-use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use webhooks::{DispatcherOptions, Webhooks};
 
@@ -209,9 +207,8 @@ impl RunningRoles {
             }
         }
         if let (Some(read_side), Some(bound)) = (read_side, listeners.query_api) {
-            let head = write_side.as_ref().map(|write_side| write_side.events.store.head());
             let pages = pages::options(config, self.command_address).await?;
-            self.start_query_api(config, log.as_ref(), head, read_side, pages, bound);
+            self.start_query_api(config, log.as_ref(), read_side, pages, bound);
         }
         Ok(())
     }
@@ -403,25 +400,23 @@ impl RunningRoles {
         &self,
         config: &ServeConfig,
         log: Option<&Arc<dyn EventLog>>,
-        head: Option<watch::Receiver<Option<Position>>>,
         read_side: ReadSide,
         pages: PagesOptions,
         bound: BoundListener,
     ) {
         let layout = parts::layout(config, log);
-        let log = parts::log_access(config, log);
-        let log = match head {
-            Some(head) => log.ending_at(head),
-            None => log,
-        };
-        let stop = self.apis.stop.clone();
+        let mut log = parts::log_access(config, log);
+        if let Some(events) = &self.event_store {
+            log = log.ending_at(events.store.head());
+        }
         let options = query_api::QueryApiOptions::default();
         let api = QueryApi::new(read_side.views.queries, layout, log, self.clock.clone(), options)
+            .ending_with(self.apis.stop.clone())
             .behind(self.gate.clone())
             .with_health(self.health.clone())
             .with_version(VERSION)
-            .with_pages(pages)
-            .ending_with(stop.clone());
+            .with_pages(pages);
+        let stop = self.apis.stop.clone();
         let router = query_api::router(api).merge(openapi::route());
         let serving = infra::http::serve(bound.listener, router, self.edge.of_api("query"), stop);
         self.spawn(&self.apis, Role::QueryApi, serving);

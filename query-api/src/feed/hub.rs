@@ -31,10 +31,7 @@ use super::{
     FeedOptions,
     window::{Chunk, Window},
 };
-use crate::{
-    LogAccess,
-    log_event::{Entry, LogEvent},
-};
+use crate::{LogAccess, log_event::LogEvent};
 
 /// Events of one read of the follower.
 const EVENTS_PER_READ: usize = 1_000;
@@ -65,10 +62,11 @@ pub(super) struct Update {
 
 impl Update {
     pub fn of(event: &RecordedEvent) -> Self {
-        let entry = Entry::from(event.clone());
+        let metadata = event.decode_metadata().ok();
+        let shown = || LogEvent::of(event, metadata.as_ref());
         let (mut content, mut notice) = (Vec::new(), Vec::new());
-        LogEvent::from(&entry).write_to(&mut content);
-        LogEvent::from(&entry).without_content().write_to(&mut notice);
+        shown().write_to(&mut content);
+        shown().without_content().write_to(&mut notice);
         Self { position: event.position, content: content.into(), notice: notice.into() }
     }
 }

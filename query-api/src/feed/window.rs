@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use axum::body::Bytes;
 use domain::{Position, RecordedEvent};
 
-use crate::log_event::{Entry, LogEvent};
+use crate::log_event::LogEvent;
 
 /// A chunk ends with the frame that reaches this number of bytes.
 const CHUNK_BYTES: usize = 32 << 10;
@@ -81,7 +81,7 @@ impl Chunk {
             }
             frames.push((event.position, bytes.len()));
             last = event.position;
-            LogEvent::from(&Entry::from(event.clone())).write_to(&mut bytes);
+            LogEvent::of(event, event.decode_metadata().ok().as_ref()).write_to(&mut bytes);
         }
         let count = frames.len();
         (Self { after, last, bytes: bytes.into(), frames }, count)

@@ -164,7 +164,7 @@ pub(super) async fn orders(
         page = api.query(api.queries.orders(&of_sku, limit)).await?;
         found_by = "Orders with the SKU";
     }
-    let next = page.next.map(|next| wanted.paging.cursor_after(next));
+    let next = wanted.paging.cursor_after(page.next);
     let main = html! {
         div.head {
             h1 { "Orders" }

@@ -57,7 +57,7 @@ pub(super) async fn payments(
         ..PaymentFilter::default()
     };
     let page = api.query(api.queries.payments(&filter, paging.limit)).await?;
-    let next = page.next.map(|next| paging.cursor_after(next));
+    let next = paging.cursor_after(page.next);
     let in_doubt = PaymentFilter { state: vec![PaymentState::OutcomeUnknown], ..PaymentFilter::default() };
     let unknown = match status {
         None if filter.after.is_none() && !is_declined => {

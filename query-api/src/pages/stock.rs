@@ -80,7 +80,7 @@ pub(super) async fn stock(
         ..StockFilter::default()
     };
     let page = api.query(api.queries.stock_list(&filter, wanted.paging.limit)).await?;
-    let next = page.next.map(|next| wanted.paging.cursor_after(next));
+    let next = wanted.paging.cursor_after(page.next);
     let main = html! {
         div.head {
             h1 { "Stock" }

@@ -158,7 +158,7 @@ pub async fn movements(
     let latest = Balance { revision, on_hand, reserved };
     let (items, next) = read(&api, &caller, &sku, latest, paging.limit).await?;
     let next = next.map(|Balance { revision, on_hand, reserved }| (revision, on_hand, reserved));
-    Ok(paging.respond(&Listing { items, next_cursor: next.map(|next| paging.cursor_after(next)) }))
+    Ok(paging.respond(&Listing { items, next_cursor: paging.cursor_after(next) }))
 }
 
 /// At most `limit` movements of a SKU up to this balance, the latest first, and the balance before them if there are more.
