@@ -252,6 +252,29 @@ async fn the_id_of_a_file_names_the_orders_of_an_earlier_version_for_a_longer_fi
     assert_eq!(history(&data, "71053").await, before);
 }
 
+/// An import that ended between the receipt of the stock of an invoice and its order.
+#[tokio::test]
+async fn an_import_that_ended_before_an_order_receives_its_stock_no_second_time() {
+    let data = DataDir::new();
+    let server = data.serve().await;
+    let key = "import/online-retail/536366";
+    let receipts = json!({"receipts": [{"sku": "71053", "quantity": 4, "reference": key}]});
+    server.post("/v1/stock/receipts", &format!("{key}/stock/1"), receipts).await;
+
+    let mut changed = ROWS;
+    changed[2] = "536366,71053,LANTERN,5,2010-12-13T08:28:00,3.39,,France";
+    write_sales_file(&data.path("sales.csv"), &changed);
+    let refused = import(&data, &server, &["sales.csv"]).await;
+    assert_eq!((refused.code, refused.figure("orders")), (Some(1), "1 (0 already there)"));
+    assert!(refused.stdout.contains("  536366: stock_of_other_rows: "), "{refused:?}");
+
+    write_sales_file(&data.path("sales.csv"), &ROWS);
+    let finished = import_well(&data, &server, &["sales.csv"]).await;
+    assert_eq!(finished.figure("orders"), "2 (1 already there)");
+    let stock = server.get("/v1/stock/71053?min_revision=3").await;
+    assert_eq!((&stock["on_hand"], &stock["available"]), (&6.into(), &0.into()));
+}
+
 #[tokio::test]
 async fn credits_at_other_rows_of_a_longer_file_are_not_refunded_again() {
     let data = DataDir::new();
