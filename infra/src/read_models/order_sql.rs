@@ -46,6 +46,8 @@ struct Walk {
     has: Vec<Part>,
     /// True if the ranges have few orders in all, which are checked and sorted at once.
     is_small: bool,
+    /// Further conditions of such orders.
+    checks: Vec<String>,
 }
 
 impl ListSql {
@@ -99,17 +101,21 @@ impl ListSql {
         let (key, direction) = (key_column(filter.sort), filter.direction.as_str());
         let within = self.within(filter);
         let source = self.indexed(walk.table, walk.index);
-        // Few orders are sorted together. Otherwise each range is walked in the order of its index.
-        let end = if walk.is_small {
-            self.dialect.by_itself.to_owned()
-        } else {
-            format!(" ORDER BY {key} {direction}, order_id {direction} LIMIT {limit}")
-        };
+        let by_itself = self.dialect.by_itself;
         let branch = |range: &String| {
-            let conditions: Vec<&str> =
-                [range, &within].into_iter().chain(&checked_at_once).map(String::as_str).collect();
+            // Few orders are found by their ids, and then checked and sorted together. Otherwise each range is walked in
+            // the order of its index.
+            let (rows, condition, end) = if walk.is_small {
+                let found = format!("(SELECT * FROM {source} WHERE {range}{by_itself}) AS orders");
+                (found, "true", String::new())
+            } else {
+                let end = format!(" ORDER BY {key} {direction}, order_id {direction} LIMIT {limit}");
+                (source.clone(), range.as_str(), end)
+            };
+            let checked = checked_at_once.iter().chain(&walk.checks).map(String::as_str);
+            let conditions: Vec<&str> = [condition, within.as_str()].into_iter().chain(checked).collect();
             format!(
-                "SELECT * FROM (SELECT {key} AS page_key, order_id AS page_id FROM {source} WHERE {}{end}) AS branch",
+                "SELECT * FROM (SELECT {key} AS page_key, order_id AS page_id FROM {rows} WHERE {}{end}) AS branch",
                 conditions.join(" AND ")
             )
         };
@@ -279,8 +285,9 @@ impl ListSql {
 
     fn walk_declined(&self) -> Walk {
         let allocated = (self.dialect.status)(OrderStatus::Allocated);
-        let range = format!("order_id {} AND status = {allocated}", self.declined());
-        Walk { is_small: true, ..walk_of("orders_by_id", vec![range], [Part::Work]) }
+        let checks = vec![format!("status = {allocated}")];
+        let range = format!("order_id {}", self.declined());
+        Walk { is_small: true, checks, ..walk_of("orders_by_id", vec![range], [Part::Work]) }
     }
 
     /// The condition that an id is that of an order with a declined payment.
@@ -417,7 +424,7 @@ impl ListSql {
 }
 
 fn walk_of<const N: usize>(index: &'static str, ranges: Vec<String>, has: [Part; N]) -> Walk {
-    Walk { table: "orders", index, ranges, has: has.into(), is_small: false }
+    Walk { table: "orders", index, ranges, has: has.into(), is_small: false, checks: Vec::new() }
 }
 
 /// The condition of a range that is a whole index.

@@ -65,7 +65,10 @@ pub(super) fn walked(filter: &OrderFilter, limit: usize) -> Option<Walked> {
          ORDER BY page_key {direction}, page_id {direction} LIMIT {limit}",
         keys.sql
     );
-    Some(Walked { page, keys, values: sql.values, key_values })
+    let words = [filter.status.len(), filter.payment_status.len(), filter.fulfilment_status.len()];
+    let is_found = filter.text.is_some() || filter.payment_reference.is_some();
+    let is_kept = !is_found && words.into_iter().sum::<usize>() <= 1;
+    Some(Walked { page, keys, values: sql.values, key_values, is_kept })
 }
 
 pub(super) async fn count(client: &Object, filter: &OrderFilter) -> Result<Count, ReadModelError> {

@@ -320,5 +320,5 @@ pub(super) fn walked(filter: &PaymentFilter, limit: usize) -> Walked {
         keys.sql,
         filter.direction.as_str()
     );
-    Walked { page, keys, values: sql.values, key_values }
+    Walked { page, keys, values: sql.values, key_values, is_kept: filter.state.len() <= 1 }
 }

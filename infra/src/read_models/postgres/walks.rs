@@ -23,6 +23,8 @@ pub(super) struct Walked {
     pub(super) keys: Keys,
     pub(super) values: Vec<Bound>,
     pub(super) key_values: usize,
+    /// True for one of a few hundred statements, which each connection keeps prepared. There are too many others.
+    pub(super) is_kept: bool,
 }
 
 /// The rows that pass, at most one more than `limit`, and the last place that was looked at, if there may be more rows
@@ -37,18 +39,22 @@ pub(super) async fn page<T, P>(
     let values = bound(&walked.values);
     let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value.as_ref() as _).collect();
     if walked.keys.has_all_filters {
-        let statement = client.prepare_cached(&walked.page).await?;
+        let statement = if walked.is_kept {
+            client.prepare_cached(&walked.page).await?
+        } else {
+            client.prepare(&walked.page).await?
+        };
         let rows = client.query(&statement, &values).await?;
         return Ok((rows.iter().map(read).collect::<Result<_, _>>()?, None));
     }
     // One transaction, so that both statements walk the same rows.
     let view = snapshot(client).await?;
-    let statement = view.prepare_cached(&walked.page).await?;
+    let statement = view.prepare(&walked.page).await?;
     let rows = view.query(&statement, &values).await?;
     let mut looked_up_to = None;
     if rows.len() <= limit {
         let last = format!("{} OFFSET {}", walked.keys.sql, SCANNED_MAX - 1);
-        let statement = view.prepare_cached(&last).await?;
+        let statement = view.prepare(&last).await?;
         let last = view.query(&statement, &values[..walked.key_values]).await?;
         looked_up_to = last.first().map(&place).transpose()?;
     }
@@ -56,11 +62,11 @@ pub(super) async fn page<T, P>(
     Ok((rows.iter().map(read).collect::<Result<_, _>>()?, looked_up_to))
 }
 
-/// The only row of a statement.
+/// The only row of a statement, which is not kept prepared.
 pub(super) async fn one_row(client: &Object, sql: &str, values: &[Bound]) -> Result<Row, ReadModelError> {
     let values = bound(values);
     let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value.as_ref() as _).collect();
-    let statement = client.prepare_cached(sql).await?;
+    let statement = client.prepare(sql).await?;
     Ok(client.query_one(&statement, &values).await?)
 }
 
