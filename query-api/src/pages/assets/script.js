@@ -70,6 +70,8 @@ function follow(address) {
   feed.addEventListener("open", () => {
     failed = 0;
     say("Live");
+    // Events between the page and its feed would be missed.
+    soon();
   });
   feed.addEventListener("recorded", soon);
   // The browser connects again and names the last event that it has.
