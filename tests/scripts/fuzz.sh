@@ -49,7 +49,10 @@ fi
 export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 fuzz=("$cargo" fuzz)
 options=(--sanitizer none --features libfuzzer --target-dir "$target")
-"${fuzz[@]}" build "${options[@]}"
+# One by one: without a name, it would also build fuzz-seeds, which is no target.
+for name in "${names[@]}"; do
+  "${fuzz[@]}" build "${options[@]}" "$name"
+done
 
 missed=0
 for name in "${names[@]}"; do
