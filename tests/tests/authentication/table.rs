@@ -312,7 +312,7 @@ async fn the_lists_of_a_customer_have_its_own_resources_only() {
         assert_eq!(ids, [&own["order_id"]], "{uri}");
     }
     for filter in
-        ["work=overdue", "balance=overpaid", "balance=refund_due", "terms=prepaid", "terms=net", "limit=1"]
+        ["work=overdue", "work=overpaid", "work=refund_due", "terms=prepaid", "terms=net", "limit=1"]
     {
         let listed = get(format!("/v1/orders?{filter}")).await.expect(200);
         let ids = listed["items"].as_array().unwrap().iter().map(|item| &item["order_id"]);
