@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use self::commands::CommandIndex;
-use crate::private_files;
+use crate::{hex::hex, private_files};
 
 /// Snapshot files of one log. The methods block: do not call them on an async worker.
 #[derive(Debug)]
@@ -126,11 +126,7 @@ impl SnapshotStore {
 }
 
 fn hex_sha256(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    hex(&Sha256::digest(bytes))
 }
 
 #[cfg(test)]

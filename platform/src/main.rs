@@ -54,7 +54,7 @@ enum Command {
     /// Try Orderly: a throw-away platform with the orders of a made-up shop, and its pages.
     Demo(DemoOptions),
     /// Place the orders of a sales file (CSV with the Online Retail columns) over HTTP.
-    Import(ImportOptions),
+    Import(Box<ImportOptions>),
     /// Inspect the event log and check the read models.
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -122,7 +122,7 @@ async fn main() -> ExitCode {
             Err(ConfigError::Failed(failure)) => Err(failure),
         },
         Command::Demo(options) => demo::run(options).await,
-        Command::Import(options) => import::run(options).await,
+        Command::Import(options) => import::run(*options).await,
         Command::Audit(command) => audit::run(&settings, command).await,
         Command::Projections(command) => projections::run(&settings, command).await,
         Command::Payments(command) => match payments::run(&settings, command).await {

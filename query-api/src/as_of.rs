@@ -75,17 +75,12 @@ impl Version {
         id: OrderId,
         is_visible: impl Fn(&OrderRow) -> bool,
     ) -> Result<Option<OrderRow>, FreshnessError> {
-        match self.as_of.at {
-            Some(at) => {
-                let row = api.query(async { order(api.log.get().await?, id, at).await }).await?;
-                Ok(row.filter(is_visible))
-            }
-            None => {
-                let read =
-                    || async { Ok::<_, ReadModelError>(api.queries.order(id).await?.filter(&is_visible)) };
-                self.freshness.read(api, id.into(), read).await
-            }
+        if let Some(at) = self.as_of.at {
+            let row = api.query(async { order(api.log.get().await?, id, at).await }).await?;
+            return Ok(row.filter(is_visible));
         }
+        let read = || async { Ok::<_, ReadModelError>(api.queries.order(id).await?.filter(&is_visible)) };
+        self.freshness.read(api, id.into(), read).await
     }
 }
 

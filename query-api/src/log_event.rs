@@ -125,9 +125,9 @@ mod tests {
         }
     }
 
-    fn frame(event: RecordedEvent) -> String {
+    fn frame(event: &RecordedEvent) -> String {
         let mut frames = Vec::new();
-        LogEvent::of(&event, event.decode_metadata().ok().as_ref()).write_to(&mut frames);
+        LogEvent::of(event, event.decode_metadata().ok().as_ref()).write_to(&mut frames);
         String::from_utf8(frames).unwrap()
     }
 
@@ -138,13 +138,13 @@ mod tests {
             ("{\n\"sku\":\r\n\"A\"}", r#""data":{"sku":"A"}"#),
             ("not\nJSON", r#""data":"not\nJSON""#),
         ] {
-            let frame = frame(recorded(stored, "{}"));
+            let frame = frame(&recorded(stored, "{}"));
             assert_eq!(frame.lines().count(), 4, "{frame}");
             assert!(frame.starts_with("id: 7\nevent: recorded\ndata: {\"position\":7,"), "{frame}");
             assert!(frame.contains(shown) && frame.ends_with("}\n\n"), "{frame}");
         }
         let damaged = RecordedEvent { damage: Some(Arc::from("a flipped bit")), ..recorded("", "") };
-        assert!(frame(damaged).contains("a flipped bit"));
+        assert!(frame(&damaged).contains("a flipped bit"));
     }
 
     #[test]

@@ -58,7 +58,7 @@ async fn a_wrong_file_is_refused_with_the_line_and_without_its_secrets() {
     let data = DataDir::new();
     for (text, parts) in [
         ("log = \"info\"\nevent-stor = \"x\"\n", ["line 2: event-stor: ", "did you mean event-store?"]),
-        ("command-url = \"http://127.0.0.1:1\"\n", ["line 1: command-url: ", "no setting"]),
+        ("query-url = \"http://127.0.0.1:1\"\n", ["line 1: query-url: ", "no setting"]),
         ("\nlog = \"warning\"\n", ["line 2: log: ", "did you mean warn?"]),
         ("roles = \"janitor\"\n", ["line 1: roles: ", "query-api"]),
         ("roles = [\"janitor\"]\n", ["line 1: roles: ", "janitor"]),

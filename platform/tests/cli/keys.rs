@@ -103,7 +103,7 @@ async fn programs_that_call_the_apis_authenticate_themselves() {
     write_sales_file(&file, &["536365,85123A,HEART,6,2010-12-01T08:26:00,2.55,17850,United Kingdom"]);
     let import = ["import", file.to_str().unwrap(), "--command-url", &server.command_url];
     let refused = data.run(&import).await;
-    assert!(refused.code == Some(1) && refused.stdout.contains("unauthenticated"), "{refused:?}");
+    assert!(refused.code == Some(1) && refused.stderr.contains("unauthenticated"), "{refused:?}");
     let imported = data.command(&import).env("ORDERLY_API_KEY", &key).output().await.unwrap();
     assert!(imported.status.success(), "{imported:?}");
 

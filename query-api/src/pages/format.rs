@@ -1,5 +1,7 @@
 //! Values as people read them: money, counts, times, states, events.
 
+use std::fmt::Display;
+
 use domain::{
     Amount, Currency, StreamName, Timestamp,
     order::{FulfilmentStatus, OrderStatus, PaymentStatus, PaymentTerms, TenderStatus},
@@ -30,7 +32,7 @@ pub(super) fn decimal(minor_units: i128, currency: Option<Currency>) -> String {
 fn grouped(digits: &str) -> String {
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -119,7 +121,7 @@ pub(super) fn age(since: Timestamp, now: Timestamp) -> String {
 }
 
 /// The begin of an id: enough to tell the orders of a page apart.
-pub(super) fn short_id(id: impl ToString) -> String {
+pub(super) fn short_id(id: impl Display) -> String {
     let mut text = id.to_string();
     text.truncate(8);
     text

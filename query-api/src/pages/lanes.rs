@@ -105,7 +105,7 @@ fn arrow((cause, from): (usize, Lane), (effect, to): (usize, Lane)) -> String {
     }
     let is_down = y2 > y1;
     let (start, end) = if is_down { (y1 + RADIUS, y2 - RADIUS - 1) } else { (y1 - RADIUS, y2 + RADIUS + 1) };
-    let middle = (start + end) / 2;
+    let middle = usize::midpoint(start, end);
     format!("M{x1} {start} C{x1} {middle} {x2} {middle} {x2} {end}")
 }
 

@@ -91,10 +91,11 @@ impl Listening {
                     name: line("event: ").unwrap_or_default().to_owned(),
                     data: data.unwrap_or_default(),
                 };
-                self.received = rest.to_owned();
+                let rest = rest.to_owned();
+                self.received = rest;
                 return Some(found);
             }
-            let chunk = timeout(Duration::from_secs(60), self.body.next()).await.expect("a frame in time")?;
+            let chunk = timeout(Duration::from_mins(1), self.body.next()).await.expect("a frame in time")?;
             self.received.push_str(std::str::from_utf8(&chunk.unwrap()).unwrap());
         }
     }

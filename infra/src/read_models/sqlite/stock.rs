@@ -269,17 +269,14 @@ fn list_page(
         let rows = statement.query_map(values, level_row)?;
         rows.collect::<rusqlite::Result<Vec<StockRow>>>()
     };
-    let rows = match filter.available_below {
-        Some(below) => {
-            let after = filter.after.as_ref().map(|StockPlace(units, sku)| (i64::from(*units), sku.as_str()));
-            let (units, sku) = after.unwrap_or((-1, ""));
-            let below = i64::try_from(below).unwrap_or(i64::MAX);
-            read(BY_AVAILABLE, params![units, sku, below, fetched])
-        }
-        None => {
-            let [first, end] = filter.bounds();
-            read(BY_SKU, params![first, end, fetched])
-        }
+    let rows = if let Some(below) = filter.available_below {
+        let after = filter.after.as_ref().map(|StockPlace(units, sku)| (i64::from(*units), sku.as_str()));
+        let (units, sku) = after.unwrap_or((-1, ""));
+        let below = i64::try_from(below).unwrap_or(i64::MAX);
+        read(BY_AVAILABLE, params![units, sku, below, fetched])
+    } else {
+        let [first, end] = filter.bounds();
+        read(BY_SKU, params![first, end, fetched])
     };
     Ok(filter.page(rows?, limit))
 }

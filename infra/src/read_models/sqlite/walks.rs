@@ -9,6 +9,9 @@ use crate::read_models::{
     order_lists::count_of,
 };
 
+/// What was found, and the last key that was looked at.
+type Found<T> = (Vec<T>, Option<(i64, Uuid)>);
+
 /// The rows that pass, at most one more than `limit`, and the last key that was looked at, if there may be more rows
 /// behind it. `keys` gives the key and the id of each row; the first value of `look_up` is the id.
 pub(super) fn page<T>(
@@ -17,7 +20,7 @@ pub(super) fn page<T>(
     (look_up, look_up_values): (&str, &[Bound]),
     limit: usize,
     read: fn(&Row<'_>) -> rusqlite::Result<T>,
-) -> Result<(Vec<T>, Option<(i64, Uuid)>), ReadModelError> {
+) -> Result<Found<T>, ReadModelError> {
     // One transaction, so that no row moves between its key and the row.
     let view = connection.unchecked_transaction()?;
     let mut statement = view.prepare_cached(&keys.sql)?;

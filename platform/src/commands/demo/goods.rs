@@ -70,12 +70,8 @@ pub(super) fn customer(rng: &mut Rng) -> Option<String> {
 pub(super) fn basket(rng: &mut Rng) -> Vec<(&'static str, i64, u32)> {
     let mut lines: Vec<(&'static str, i64, u32)> = Vec::new();
     for _ in 0..=weighted(rng, [45, 30, 17, 8].into_iter()) {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "from 0 to the number of goods"
-        )]
-        let at = (rng.f64().powf(1.6) * GOODS.len() as f64) as usize;
+        // The first goods are chosen more often.
+        let at = rng.usize(0..GOODS.len()).min(rng.usize(0..GOODS.len()));
         let (sku, price) = GOODS[at];
         if lines.iter().all(|(taken, ..)| *taken != sku) {
             lines.push((sku, price, 1 + u32::from(rng.chance(22)) + u32::from(rng.chance(6))));

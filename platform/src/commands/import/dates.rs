@@ -160,7 +160,7 @@ impl Dates {
 /// `2010-12-01` has ten characters; a sign or a letter of a zone after them belongs to an offset.
 fn has_offset(cell: &str) -> bool {
     let begins_with_date =
-        cell.len() > 10 && cell.as_bytes()[..10].iter().filter(|byte| **byte == b'-').count() == 2;
+        cell.get(..10).is_some_and(|date| cell.len() > 10 && date.matches('-').count() == 2);
     begins_with_date && cell.bytes().skip(10).any(|byte| matches!(byte, b'+' | b'-' | b'Z' | b'z' | b'['))
 }
 

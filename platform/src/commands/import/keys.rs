@@ -2,6 +2,7 @@
 
 use std::{fmt, fmt::Write as _, str::FromStr};
 
+use infra::hex::hex;
 use sha2::{Digest, Sha256};
 
 /// Most characters of a name as it is in a key. A key has at most 255, and prefix and suffix need room.
@@ -90,10 +91,7 @@ pub fn percent_encoded(name: &str) -> String {
 
 /// SHA-256 in hex.
 pub fn hex_of(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    hex(&Sha256::digest(bytes))
 }
 
 #[cfg(test)]

@@ -127,13 +127,12 @@ impl RowList {
         self.rows += 1;
         let Some(path) = &self.path else { return Ok(()) };
         let failed = |reason| RowListError { path: path.clone(), reason };
-        let writer = match &mut self.writer {
-            Some(writer) => writer,
-            None => {
-                let mut writer = csv::WriterBuilder::new().flexible(true).from_path(path).map_err(failed)?;
-                writer.write_record(&self.headers).map_err(failed)?;
-                self.writer.insert(writer)
-            }
+        let writer = if let Some(writer) = &mut self.writer {
+            writer
+        } else {
+            let mut writer = csv::WriterBuilder::new().flexible(true).from_path(path).map_err(failed)?;
+            writer.write_record(&self.headers).map_err(failed)?;
+            self.writer.insert(writer)
         };
         for cell in first.iter().copied() {
             writer.write_field(cell).map_err(failed)?;

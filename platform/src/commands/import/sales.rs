@@ -227,7 +227,9 @@ impl Import {
                 }
                 Err(unreachable @ PostError::Unreachable { .. }) => return Err(unreachable.into()),
             };
-            part.iter().for_each(|(sku, _)| report.received(sku, before));
+            for (sku, _) in part {
+                report.received(sku, before);
+            }
         }
         Ok(())
     }

@@ -245,11 +245,14 @@ struct Sales {
     skipped: Skipped,
 }
 
+/// Customer and country of an invoice.
+type Head = (Option<Arc<str>>, Option<Arc<str>>);
+
 /// An invoice whose rows may not be complete yet.
 #[derive(Default)]
 struct Draft {
-    /// Customer and country, from its first row.
-    head: Option<(Option<Arc<str>>, Option<Arc<str>>)>,
+    /// From its first row.
+    head: Option<Head>,
     instants: Instants,
     lines: Vec<SaleLine>,
     is_held_back: bool,

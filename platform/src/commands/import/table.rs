@@ -3,7 +3,6 @@
 //! Holds one row at a time, so a table may be larger than the memory.
 
 use std::{
-    fmt::Write as _,
     fs::File,
     io::{self, BufRead, BufReader, Chain, Cursor, Read},
     path::Path,
@@ -12,6 +11,7 @@ use std::{
 
 use csv::StringRecord;
 use encoding_rs::Encoding;
+use infra::hex::hex;
 use sha2::{Digest, Sha256};
 
 use super::decoding::{TextEncoding, TextReader};
@@ -159,10 +159,7 @@ impl<R: Read> Table<R> {
         let (_, text) = self.reader.into_inner().content.into_inner();
         let text = text.into_inner();
         let encoding = text.encoding();
-        let mut id = String::with_capacity(32);
-        for byte in &text.into_inner().hash.finalize()[..16] {
-            write!(id, "{byte:02x}").expect("writing to a string does not fail");
-        }
+        let id = hex(&text.into_inner().hash.finalize()[..16]);
         TableEnd { id, encoding }
     }
 }

@@ -24,7 +24,6 @@ pub(super) fn defaults(action: OrderAction, shown: &Shown, given: &Fields) -> Fi
         }
     }
     match action {
-        OrderAction::Ship | OrderAction::Cancel => {}
         OrderAction::Return => fields.add("restock", "1"),
         OrderAction::Deliver => {
             let on_the_way = order.shipments().iter().find(|one| !one.delivered && !one.is_undone());
@@ -37,7 +36,7 @@ pub(super) fn defaults(action: OrderAction, shown: &Shown, given: &Fields) -> Fi
             let amount = decimal(order.overpaid().minor_units().into(), order.currency());
             fields.add("amount", amount.replace(',', ""));
         }
-        OrderAction::Refund => {}
+        OrderAction::Ship | OrderAction::Cancel | OrderAction::Refund => {}
     }
     fields
 }

@@ -6,6 +6,7 @@ use std::{
     path::Path,
 };
 
+use infra::hex::hex;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -80,7 +81,7 @@ impl Table {
             RowWriter::Jsonl(writer) => writer.into_inner()?,
         };
         file.sync_all()?;
-        let sha256 = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = hex(&hash.finalize());
         Ok(FileEntry { name: self.name, rows: self.rows, bytes, sha256, sums })
     }
 }

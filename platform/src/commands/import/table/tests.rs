@@ -1,6 +1,9 @@
 use super::*;
 
-fn rows_of(bytes: &[u8], dialect: Dialect) -> Result<(Vec<String>, Vec<(u64, Vec<String>)>), TableError> {
+/// Its line and its cells.
+type ReadRow = (u64, Vec<String>);
+
+fn rows_of(bytes: &[u8], dialect: Dialect) -> Result<(Vec<String>, Vec<ReadRow>), TableError> {
     let mut table = Table::new(bytes, dialect)?;
     let headers = table.headers().to_vec();
     let mut rows = Vec::new();
