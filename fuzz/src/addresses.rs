@@ -49,6 +49,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         "kafka://broker1:9092,broker2:9092?prefix=shop&replication=3",
         "postgres://db.example:5432/orderly?sslmode=verify-full&sslrootcert=ca.pem",
         "sandbox:http://127.0.0.1:8082",
+        "sandbox:http://127.0.0.1:8082#",
         "direct",
     ];
     let forms = ["0", "1", "2", "3"];

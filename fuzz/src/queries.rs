@@ -29,6 +29,10 @@ static PLATFORM: LazyLock<Mutex<PlatformInMemory>> = LazyLock::new(|| {
 
 pub fn check(input: &[u8]) {
     let Some((choice, query)) = input.split_first() else { return };
+    // What follows is no part of a request, and the cursor of the next page would follow it.
+    if query.contains(&b'#') {
+        return;
+    }
     let path = PATHS[usize::from(*choice) % PATHS.len()];
     let platform = PLATFORM.lock().unwrap_or_else(PoisonError::into_inner);
     let uri = [path.as_bytes(), b"?", query].concat();

@@ -226,7 +226,7 @@ fn the_url_of_a_client_is_plain_or_encrypted() {
     for text in ["http://shop:8080", "https://shop"] {
         assert_eq!(text.parse::<ClientUrl>().unwrap().as_str(), text);
     }
-    for text in ["ftp://shop", "shop:8080", "https://", ""] {
+    for text in ["ftp://shop", "shop:8080", "https://", "", "https://shop?key=a", "https://shop/#key=a"] {
         assert!(text.parse::<ClientUrl>().is_err(), "{text:?} was accepted");
     }
 }
@@ -234,7 +234,7 @@ fn the_url_of_a_client_is_plain_or_encrypted() {
 #[test]
 fn an_api_url_is_plain_http_without_a_trailing_slash() {
     assert_eq!("http://shop:8080/".parse::<ApiUrl>().unwrap().as_str(), "http://shop:8080");
-    for text in ["https://shop", "shop:8080", "http://", ""] {
+    for text in ["https://shop", "shop:8080", "http://", "", "http://shop?key=a", "http://shop#?key=a"] {
         assert!(text.parse::<ApiUrl>().is_err(), "{text:?} was accepted");
     }
 }
