@@ -129,7 +129,7 @@ pub(crate) fn add_to(routes: GuardedRoutes<Arc<QueryApi>>) -> GuardedRoutes<Arc<
         .open_page("/assets/{name}", get(assets::asset))
 }
 
-/// A page that cannot be shown, or an action that is refused. [`surround`] makes it a page for people.
+/// A page that cannot be shown, or an action that is refused. [`surround()`] makes it a page for people.
 #[derive(Debug)]
 pub(crate) struct Refused(Problem);
 

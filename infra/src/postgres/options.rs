@@ -109,6 +109,10 @@ impl FromStr for PostgresOptions {
         if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
             return Err(UrlError::NotPostgres);
         }
+        // The parser would read parameters as the user and the password.
+        if url.split_once('@').is_some_and(|(user, _)| user.contains('?')) {
+            return Err(UrlError::Malformed("write ? before @ as %3F, and @ after ? as %40".to_owned()));
+        }
         let (url, files) = take_files(url);
         let mut config: Config = url.parse().map_err(|error| UrlError::Malformed(cause(&error)))?;
         if config.get_dbname().is_none() {
@@ -223,6 +227,11 @@ mod tests {
         assert!(refusal("postgres://u:hunter2@h/d?sslrootcert=ca.pem").starts_with("sslrootcert"));
         assert!(refusal("postgres://u:hunter2@h/d?sslcert=c.pem&sslkey=k.pem").starts_with("sslrootcert"));
         assert!(refusal("postgres://u@h/d?sslmode=require&sslcert=c.pem").starts_with("sslcert and sslkey"));
+        for ambiguous in
+            ["postgres://u:a?b@h/d", "postgres://h/d?options=a@b", "postgres://u:?x@h/d&password=y"]
+        {
+            assert!(refusal(ambiguous).contains("as %3F"), "{ambiguous}");
+        }
         let refusal = refusal("postgres://u:hunter2@h:hunter2/d?no_such=1");
         assert!(!refusal.contains("hunter2"), "{refusal}");
     }

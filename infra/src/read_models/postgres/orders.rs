@@ -80,7 +80,7 @@ impl PgOrderStatus {
     }
 }
 
-/// Every column, in the order of [`cells`] and [`encoded`].
+/// Every column, in the order of [`encoded`].
 const COLUMNS: &str = "order_id, revision, recorded_at, updated_at, status, payment_status, fulfilment_status,
      customer_id, reference, country, placed_at, currency, total, payment_due_at, to_ship, overpaid, refund_due,
      terms, overdue_from, times, summary, body";
