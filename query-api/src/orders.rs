@@ -126,7 +126,7 @@ infra::table_row! {
 
 /// A page of orders.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = OrderListing)]
+#[schema(as = OrderSummaryList)]
 pub struct Orders<'a> {
     items: Vec<OrderSummary<'a>>,
     /// Pass it as `cursor` for the next page. Null at the end: a page with few items need not be the last.

@@ -49,7 +49,8 @@ export async function allOrders(status: Status): Promise<string[]> {
   const ids: string[] = [];
   let cursor: string | null = null;
   do {
-    const query: { status: Status; cursor?: string } = cursor === null ? { status } : { status, cursor };
+    const query: { status: Status[]; cursor?: string } =
+      cursor === null ? { status: [status] } : { status: [status], cursor };
     const page: { data?: components["schemas"]["OrderSummaryList"] } =
       await orderly.GET("/v1/orders", { params: { query } });
     ids.push(...(page.data?.items ?? []).map((order) => order.order_id));

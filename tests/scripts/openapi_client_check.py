@@ -70,7 +70,7 @@ def an_order_is_placed_paid_shipped_and_returned(commands, queries):
     payment = get_payment.sync(payment_id, client=queries)
     assert payment.payment_id == payment_id, payment
     until("the units are back in stock", lambda: get_stock.sync(SKU, client=queries).on_hand == 96, seconds=30)
-    listed = list_orders.sync(client=queries, status=OrderStatus.ALLOCATED, limit=1)
+    listed = list_orders.sync(client=queries, status=[OrderStatus.ALLOCATED], limit=1)
     assert listed.items[0].order_id == order_id and listed.next_cursor is None, listed
     unknown = get_order.sync(uuid.uuid4(), client=queries)
     assert isinstance(unknown, Problem) and unknown.code == ProblemCode.NOT_FOUND, unknown
