@@ -2,7 +2,7 @@
 import createClient from "openapi-fetch";
 import type { components, paths } from "./orderly.js";
 
-const orderly = createClient<paths>({ baseUrl: "https://orders.example", headers: { Authorization: "Bearer key" } });
+const orderly = createClient<paths, "application/json" | "application/problem+json">({ baseUrl: "https://orders.example", headers: { Authorization: "Bearer key" } });
 
 type OrderAnswer = components["schemas"]["OrderAnswer"];
 type Status = components["schemas"]["OrderStatus"];
