@@ -64,7 +64,7 @@ impl Gate {
         Self { authenticator: Some(Arc::new(authenticator)), limits: None }
     }
 
-    /// The caller of a request, whatever it may do. For pages at which callers log in.
+    /// The caller of a request, without a check of its scopes. The log-in page needs it.
     pub async fn caller(&self, request: &Parts) -> Result<Caller, Problem> {
         authenticated(self, request).await
     }

@@ -138,7 +138,7 @@ impl TableOptions {
 #[derive(Debug, Args)]
 struct TargetOptions {
     /// Name of the system that the file comes from. Records of one source with the same number are the same
-    /// record, in whatever file. [default: by the kind of the file]
+    /// record, also in another file. [default: by the kind of the file]
     #[arg(long, value_name = "NAME")]
     source: Option<Source>,
 

@@ -193,7 +193,7 @@ impl Shop {
     }
 }
 
-/// A shop is told "no" now and then: too few units, not paid yet.
+/// `None` if the platform refused the command, for example because too few units are in stock.
 pub(super) fn accepted<T>(outcome: Result<T, PostError>) -> Result<Option<T>, PostError> {
     match outcome {
         Ok(answer) => Ok(Some(answer)),

@@ -1,4 +1,4 @@
-//! The text of a file in UTF-8, in whatever encoding the file is.
+//! Decodes a file to UTF-8 from the encoding that it has.
 //!
 //! Reads once and in order, so the input may be a pipe, and holds at most [`SAMPLE_BYTES`] of it.
 
