@@ -33,6 +33,8 @@ use super::{
 };
 use crate::{LogAccess, log_event::LogEvent};
 
+/// Time limit for finding the end of the log.
+const START_MAX: Duration = Duration::from_secs(10);
 /// Events of one read of the follower.
 const EVENTS_PER_READ: usize = 1_000;
 /// Events of one read for a listener that catches up.
@@ -171,11 +173,20 @@ impl Hub {
 
     /// Starts the follower at the end of the log, unless it runs.
     async fn follow(self: &Arc<Self>) -> Result<(), ReadError> {
-        let mut follower = self.follower.lock().await;
-        if follower.as_ref().is_some_and(|running| !running.is_finished()) {
+        let is_running = |follower: Option<&JoinHandle<()>>| follower.is_some_and(|it| !it.is_finished());
+        if is_running(self.follower.lock().await.as_ref()) {
             return Ok(());
         }
-        let mark = self.log.get().await?.last_event().await?.as_ref().map(EventMark::from);
+        let reading = async { self.log.get().await?.last_event().await };
+        let last = time::timeout(START_MAX, reading).await.map_err(|_| {
+            ReadError::Unavailable(format!("a read of the last event took over {START_MAX:?}").into())
+        })??;
+        let mark = last.as_ref().map(EventMark::from);
+        let mut follower = self.follower.lock().await;
+        // Another listener may have started it meanwhile.
+        if is_running(follower.as_ref()) {
+            return Ok(());
+        }
         self.window().clear();
         self.reached.send_replace(mark.as_ref().map_or(0, |mark| mark.position));
         *follower = Some(tokio::spawn(Arc::clone(self).run_follower(mark)));
