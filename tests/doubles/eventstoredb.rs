@@ -46,6 +46,7 @@ use self::{
     membership::Membership,
     service::{Shared, lock},
 };
+use crate::port::HeldPort;
 
 #[derive(Debug, Clone)]
 pub struct FixtureOptions {
@@ -90,7 +91,7 @@ impl Default for FixtureOptions {
 /// A running server. Dropping it stops the server.
 #[derive(Debug)]
 pub struct Server {
-    address: SocketAddr,
+    port: HeldPort,
     url: String,
     shared: Arc<Shared>,
     /// Cancelled while the server refuses connections.
@@ -103,16 +104,15 @@ impl Server {
     /// Starts a cluster of one node.
     pub async fn start(options: FixtureOptions) -> io::Result<Self> {
         let log = Log::open(options.file.as_deref(), options.foreign_events)?;
-        let listener = TcpListener::bind(options.listen).await?;
-        let address = listener.local_addr()?;
-        let membership = Arc::new(Membership::new(&[address], Duration::ZERO, Duration::ZERO));
-        Ok(Self::on(listener, address, Arc::new(Mutex::new(log)), (membership, 0), &options))
+        let port = HeldPort::hold(options.listen)?;
+        let listener = port.listen().await?;
+        let membership = Arc::new(Membership::new(&[port.address()], Duration::ZERO, Duration::ZERO));
+        Ok(Self::on((port, listener), Arc::new(Mutex::new(log)), (membership, 0), &options))
     }
 
     /// A node with its place in a cluster.
     fn on(
-        listener: TcpListener,
-        address: SocketAddr,
+        (port, listener): (HeldPort, TcpListener),
         log: Arc<Mutex<Log>>,
         (membership, node): (Arc<Membership>, usize),
         options: &FixtureOptions,
@@ -130,14 +130,14 @@ impl Server {
             silent: watch::Sender::new(false),
             calls: Mutex::default(),
         });
-        let url = connection_string(&[address], options);
-        let server = Self { address, url, shared, listening: Mutex::default(), seen: Mutex::default() };
+        let url = connection_string(&[port.address()], options);
+        let server = Self { port, url, shared, listening: Mutex::default(), seen: Mutex::default() };
         server.listen(listener);
         server
     }
 
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.port.address()
     }
 
     /// The connection string.
@@ -156,15 +156,15 @@ impl Server {
 
     /// Undoes [`Server::refuse_connections`], at the same address.
     pub async fn accept_connections(&self) -> io::Result<()> {
-        // The old listener may hold the port a little longer. An outgoing connection may also have taken it.
+        // The task of the old listener may not have ended yet.
         let mut attempts = 0;
         let listener = loop {
-            match TcpListener::bind(self.address).await {
+            match self.port.listen().await {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse && attempts < 2_000 => {
                     attempts += 1;
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
-                bound => break bound?,
+                listening => break listening?,
             }
         };
         self.listen(listener);

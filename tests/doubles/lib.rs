@@ -2,4 +2,5 @@
 
 pub mod collector;
 pub mod eventstoredb;
+pub mod port;
 pub mod stripe;

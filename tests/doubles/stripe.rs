@@ -30,6 +30,7 @@ pub use self::{
     server::{Fault, Request},
     signature::signature,
 };
+use crate::port::HeldPort;
 
 pub const SECRET_KEY: &str = "sk_test_double";
 pub const WEBHOOK_SECRET: &str = "whsec_double";
@@ -38,7 +39,7 @@ pub const API_VERSION: &str = "2026-08-26.dahlia";
 /// A running double. Clones share it; dropping the last one ends it.
 #[derive(Debug, Clone)]
 pub struct StripeDouble {
-    address: SocketAddr,
+    port: Arc<HeldPort>,
     state: Arc<Mutex<server::State>>,
     serving: Arc<Mutex<Option<Serving>>>,
 }
@@ -51,9 +52,9 @@ struct Serving {
 
 impl StripeDouble {
     pub async fn start(listen: SocketAddr) -> std::io::Result<Self> {
-        let listener = TcpListener::bind(listen).await?;
-        let address = listener.local_addr()?;
-        let double = Self { address, state: Arc::default(), serving: Arc::default() };
+        let port = HeldPort::hold(listen)?;
+        let listener = port.listen().await?;
+        let double = Self { port: Arc::new(port), state: Arc::default(), serving: Arc::default() };
         double.serve(listener);
         Ok(double)
     }
@@ -83,12 +84,12 @@ impl StripeDouble {
     }
 
     pub async fn bring_up(&self) -> std::io::Result<()> {
-        self.serve(TcpListener::bind(self.address).await?);
+        self.serve(self.port.listen().await?);
         Ok(())
     }
 
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}", self.port.address())
     }
 
     /// The time of the double.

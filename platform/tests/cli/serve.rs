@@ -1,3 +1,7 @@
+use std::net::Ipv4Addr;
+
+use tests::port::HeldPort;
+
 use super::support::DataDir;
 
 #[tokio::test]
@@ -39,7 +43,8 @@ async fn a_query_api_in_a_process_of_its_own_reads_the_same_rows() {
     let data = DataDir::new();
     let owner = data.serve().await;
     let order = owner.place_an_order("85123A").await;
-    let address = free_address().await;
+    let port = HeldPort::hold((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let address = port.address().to_string();
     let mut apart =
         data.command(&["serve", "--roles", "query-api", "--query-listen", &address]).spawn().unwrap();
     let url = format!("http://{address}/v1/orders/{order}");
@@ -67,11 +72,6 @@ async fn an_api_on_loopback_answers_only_to_allowed_names() {
             assert_eq!(answer.status(), status, "{url} as {host}");
         }
     }
-}
-
-async fn free_address() -> String {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    listener.local_addr().unwrap().to_string()
 }
 
 #[tokio::test]

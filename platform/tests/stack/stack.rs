@@ -1,9 +1,10 @@
 //! The topics, the database and the data directory of one test, and its processes.
 
-use std::{env, future::Future, net::TcpListener, time::Duration};
+use std::{env, future::Future, net::Ipv4Addr, time::Duration};
 
 use serde_json::Value;
 use tempfile::TempDir;
+use tests::port::HeldPort;
 use tokio::{process::Command, time::Instant};
 use tokio_postgres::NoTls;
 use uuid::Uuid;
@@ -21,8 +22,8 @@ pub struct Stack {
     /// URL of the Postgres server, with the database from which the tests create their own.
     postgres_url: String,
     bus: String,
-    command_listen: String,
-    query_listen: String,
+    command_port: HeldPort,
+    query_port: HeldPort,
     /// More settings of the processes.
     variables: Vec<(String, String)>,
     http: reqwest::Client,
@@ -39,8 +40,8 @@ impl Stack {
             name,
             postgres_url,
             bus,
-            command_listen: free_address(),
-            query_listen: free_address(),
+            command_port: any_port(),
+            query_port: any_port(),
             variables: Vec::new(),
             http: reqwest::Client::new(),
         }
@@ -54,7 +55,8 @@ impl Stack {
 
     /// Starts a process with one role, and with a data directory of its own.
     pub async fn start(&self, role: &str, arguments: &[&str]) -> Process {
-        let listen = ["--command-listen", &self.command_listen, "--query-listen", &self.query_listen];
+        let (commands, queries) = (self.command_listen(), self.query_listen());
+        let listen = ["--command-listen", &commands, "--query-listen", &queries];
         let mut command = self.orderly(&[&["serve", "--roles", role], &listen[..], arguments].concat());
         command.env("ORDERLY_DATA_DIR", self.data.path().join(role));
         Process::start(command).await
@@ -63,7 +65,7 @@ impl Stack {
     /// Starts the process that owns the embedded event store.
     pub async fn owner(&self) -> Process {
         let roles = "command-api,process-manager,relay";
-        Process::start(self.orderly(&["serve", "--roles", roles, "--command-listen", &self.command_listen]))
+        Process::start(self.orderly(&["serve", "--roles", roles, "--command-listen", &self.command_listen()]))
             .await
     }
 
@@ -72,12 +74,20 @@ impl Stack {
     }
 
     pub async fn queries(&self) -> Process {
-        Process::start(self.orderly(&["serve", "--roles", "query-api", "--query-listen", &self.query_listen]))
+        Process::start(self.orderly(&["serve", "--roles", "query-api", "--query-listen", &self.query_listen()]))
             .await
     }
 
+    fn command_listen(&self) -> String {
+        self.command_port.address().to_string()
+    }
+
+    fn query_listen(&self) -> String {
+        self.query_port.address().to_string()
+    }
+
     pub fn command_url(&self) -> String {
-        format!("http://{}", self.command_listen)
+        format!("http://{}", self.command_listen())
     }
 
     /// The binary with the settings of this stack and no others.
@@ -136,7 +146,7 @@ impl Stack {
 
     /// Reads an order in a trace until it is paid.
     pub async fn until_paid(&self, order_id: &str, traceparent: &str) -> Value {
-        let url = format!("http://{}/v1/orders/{order_id}", self.query_listen);
+        let url = format!("http://{}/v1/orders/{order_id}", self.query_listen());
         eventually(async || {
             let request = self.http.get(&url).header("traceparent", traceparent);
             let order: Value = request.send().await.ok()?.json().await.ok()?;
@@ -147,7 +157,7 @@ impl Stack {
 
     /// `None` unless the answer is a success.
     async fn get(&self, path: &str) -> Option<Value> {
-        let response = self.http.get(format!("http://{}{path}", self.query_listen)).send().await.ok()?;
+        let response = self.http.get(format!("http://{}{path}", self.query_listen())).send().await.ok()?;
         if !response.status().is_success() {
             return None;
         }
@@ -184,9 +194,9 @@ fn service(name: &str) -> String {
         .unwrap_or_else(|_| panic!("{name} is not set: infra/dev/services up, then source .dev/env"))
 }
 
-/// A free address. It stays the same across restarts.
-pub fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+/// A free port of this machine, for a server that may start more than once.
+pub fn any_port() -> HeldPort {
+    HeldPort::hold((Ipv4Addr::LOCALHOST, 0).into()).unwrap()
 }
 
 async fn run_sql(url: &str, statement: &str) {

@@ -56,7 +56,8 @@ async fn one_trace_of_one_order_has_spans_of_every_role_over_kafka() {
     let collector = Collector::start().await.unwrap();
     let store = Server::start(FixtureOptions::default()).await.unwrap();
     let secret = SigningSecret::generate().unwrap();
-    let sandbox_listen = crate::stack::free_address();
+    let sandbox_port = crate::stack::any_port();
+    let sandbox_listen = sandbox_port.address().to_string();
     let sandbox = format!("sandbox:http://{sandbox_listen}");
     let stack = Stack::new().await.with(&[
         ("ORDERLY_EVENT_STORE", store.url()),

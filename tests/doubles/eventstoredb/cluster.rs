@@ -2,14 +2,13 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::net::TcpListener;
-
 use super::{
     FixtureOptions, Server, connection_string,
     log::Log,
     membership::{Membership, Reach},
     service::lock,
 };
+use crate::port::HeldPort;
 
 /// Nodes that agree on a leader by majority. Dropping it stops the nodes.
 #[derive(Debug)]
@@ -23,19 +22,21 @@ impl Cluster {
     /// Starts nodes at the address of the options, the first one, and at free ports. A lost leader is replaced
     /// after `election_time`.
     pub async fn start(count: usize, election_time: Duration, options: FixtureOptions) -> io::Result<Self> {
-        let mut listeners = vec![TcpListener::bind(options.listen).await?];
-        while listeners.len() < count {
-            listeners.push(TcpListener::bind(SocketAddr::new(options.listen.ip(), 0)).await?);
-        }
-        let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
+        let any_port = SocketAddr::new(options.listen.ip(), 0);
+        let ports = (0..count)
+            .map(|node| HeldPort::hold(if node == 0 { options.listen } else { any_port }))
+            .collect::<io::Result<Vec<_>>>()?;
+        let addresses: Vec<_> = ports.iter().map(HeldPort::address).collect();
         let membership = Arc::new(Membership::new(&addresses, election_time, options.resignation_delay));
         let log =
             Arc::new(std::sync::Mutex::new(Log::open(options.file.as_deref(), options.foreign_events)?));
         let url = connection_string(&addresses, &options);
-        let node = |(index, listener)| {
-            Server::on(listener, addresses[index], log.clone(), (membership.clone(), index), &options)
-        };
-        Ok(Self { nodes: listeners.into_iter().enumerate().map(node).collect(), membership, url })
+        let mut nodes = Vec::with_capacity(count);
+        for (index, port) in ports.into_iter().enumerate() {
+            let listener = port.listen().await?;
+            nodes.push(Server::on((port, listener), log.clone(), (membership.clone(), index), &options));
+        }
+        Ok(Self { nodes, membership, url })
     }
 
     /// The connection string with all nodes.
