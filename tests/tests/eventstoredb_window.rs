@@ -32,8 +32,14 @@ async fn open(server: &Server) -> Arc<EventStoreDb> {
 }
 
 async fn open_with(server: &Server, window_bytes_max: usize) -> Arc<EventStoreDb> {
-    let options =
-        EventStoreDbOptions { call_time_max: PATIENCE, window_bytes_max, ..EventStoreDbOptions::default() };
+    open_store(
+        server,
+        EventStoreDbOptions { call_time_max: PATIENCE, window_bytes_max, ..Default::default() },
+    )
+    .await
+}
+
+async fn open_store(server: &Server, options: EventStoreDbOptions) -> Arc<EventStoreDb> {
     Arc::new(EventStoreDb::open(server.url().parse().unwrap(), options).await.unwrap())
 }
 

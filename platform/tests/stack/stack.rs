@@ -74,8 +74,14 @@ impl Stack {
     }
 
     pub async fn queries(&self) -> Process {
-        Process::start(self.orderly(&["serve", "--roles", "query-api", "--query-listen", &self.query_listen()]))
-            .await
+        Process::start(self.orderly(&[
+            "serve",
+            "--roles",
+            "query-api",
+            "--query-listen",
+            &self.query_listen(),
+        ]))
+        .await
     }
 
     fn command_listen(&self) -> String {

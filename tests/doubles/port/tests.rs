@@ -14,7 +14,10 @@ async fn a_port_stays_with_its_server_while_the_server_is_down() {
     let port = HeldPort::hold((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
     for _ in 0..2 {
         assert_eq!(without_reuse(&port).unwrap_err().kind(), ErrorKind::AddrInUse);
-        assert_eq!(TcpStream::connect(port.address()).await.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        assert_eq!(
+            TcpStream::connect(port.address()).await.unwrap_err().kind(),
+            ErrorKind::ConnectionRefused
+        );
         let listener: TcpListener = port.listen().await.unwrap();
         TcpStream::connect(port.address()).await.unwrap();
         drop(listener);
