@@ -5,6 +5,7 @@
 
 pub mod auth;
 pub mod clock;
+pub mod event_row;
 pub mod event_source;
 pub mod event_store;
 pub mod external_sort;

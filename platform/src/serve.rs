@@ -2,6 +2,7 @@
 
 mod access;
 mod admin;
+mod audit;
 mod backups;
 mod edge;
 mod followers;

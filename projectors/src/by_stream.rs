@@ -10,6 +10,7 @@ use infra::{
     external_sort::Sorted,
 };
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::replay::{
     EVENTS_PER_READ, ReadProgress, ReplayError, Workspace,
@@ -26,6 +27,7 @@ pub struct EventsByStream {
     pub last: Option<Position>,
     /// Number of events.
     pub events: u64,
+    stop: CancellationToken,
 }
 
 impl EventsByStream {
@@ -69,7 +71,8 @@ impl EventsByStream {
         drop(pages);
         let sorted = sorting.await.unwrap_or_else(|error| Err(io::Error::other(error)));
         let sorted = sorted.map_err(|source| workspace.failure(source))?;
-        Ok(Self { sorted, last: mark.map(|mark| mark.position), events })
+        let stop = workspace.stop.clone();
+        Ok(Self { sorted, last: mark.map(|mark| mark.position), events, stop })
     }
 
     /// Calls `take` with each event. Blocks the thread.
@@ -80,6 +83,7 @@ impl EventsByStream {
         let no_metadata: Arc<[u8]> = b"{}".as_slice().into();
         let mut reader = self.sorted.read()?;
         while let Some((key, value)) = reader.next()? {
+            Workspace::check_stop(&self.stop)?;
             let (_, event) = read_event(key, value, &no_metadata)
                 .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
             take(event)?;

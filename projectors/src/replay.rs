@@ -21,6 +21,7 @@ use infra::{
     read_models::{MoneyKey, ParkedStream, PartitionSums, Rows, SalesDimension, SalesKey, Totals},
 };
 use serde::{Serialize, de::DeserializeOwned};
+use tokio_util::sync::CancellationToken;
 
 use self::records::{EventRecords, read_event};
 use crate::{event::DecodedEvent, fold::Fold};
@@ -44,12 +45,14 @@ pub struct Workspace {
     /// Holds the temporary files, which need about as much space as the log.
     pub directory: PathBuf,
     pub memory_bytes_max: usize,
+    /// Ends work on blocking threads when it is cancelled: a process waits for them at its end.
+    pub stop: CancellationToken,
 }
 
 impl Workspace {
     /// Sorts 128 MiB at a time.
     pub fn new(directory: PathBuf) -> Self {
-        Self { directory, memory_bytes_max: 128 << 20 }
+        Self { directory, memory_bytes_max: 128 << 20, stop: CancellationToken::new() }
     }
 
     /// A sorter that may use a share of the memory.
@@ -65,6 +68,8 @@ pub enum ReplayError {
     Read(#[from] ReadError),
     #[error("cannot use {} for temporary files ({source}): free space there", directory.display())]
     Workspace { directory: PathBuf, source: io::Error },
+    #[error("this process is stopping")]
+    Stopping,
 }
 
 /// The progress of reading the log.
@@ -169,7 +174,7 @@ impl Replay {
         };
         let mut current: Option<StreamName> = None;
         let mut pending_bytes = 0;
-        each_event::<E>(&mut self.events, |SortedEvent { source, bytes, event }| {
+        each_event::<E>(&mut self.events, &self.workspace.stop, |SortedEvent { source, bytes, event }| {
             if current.as_ref() != Some(&event.stream) {
                 if pending_bytes >= TAKEN_BYTES {
                     take(without_sums(fold.take_rows())?)?;
@@ -189,7 +194,15 @@ impl Replay {
 }
 
 impl Workspace {
+    /// Fails if the process ends.
+    pub(crate) fn check_stop(stop: &CancellationToken) -> io::Result<()> {
+        if stop.is_cancelled() { Err(io::Error::other(ReplayError::Stopping)) } else { Ok(()) }
+    }
+
     pub(crate) fn failure(&self, source: io::Error) -> ReplayError {
+        if self.stop.is_cancelled() {
+            return ReplayError::Stopping;
+        }
         ReplayError::Workspace { directory: self.directory.clone(), source }
     }
 }
@@ -206,6 +219,7 @@ struct SortedEvent {
 /// Calls `take` with each event. Another thread reads and decodes ahead.
 fn each_event<E: From<io::Error>>(
     events: &mut Sorted,
+    stop: &CancellationToken,
     mut take: impl FnMut(&SortedEvent) -> Result<(), E>,
 ) -> Result<(), E> {
     std::thread::scope(|scope| {
@@ -217,6 +231,7 @@ fn each_event<E: From<io::Error>>(
             }
         });
         for chunk in chunks {
+            Workspace::check_stop(stop)?;
             chunk?.iter().try_for_each(&mut take)?;
         }
         Ok(())

@@ -95,7 +95,11 @@ impl Version {
 }
 
 /// The levels of a SKU. `None` if it had no event yet.
-async fn stock(log: &dyn EventLog, sku: &Sku, at: Timestamp) -> Result<Option<StockRow>, ReadError> {
+pub(crate) async fn stock(
+    log: &dyn EventLog,
+    sku: &Sku,
+    at: Timestamp,
+) -> Result<Option<StockRow>, ReadError> {
     let stream = sku.clone().into();
     let Some(revision) = last_at(log, &stream, at).await? else { return Ok(None) };
     let last = log.read_stream(&stream, revision, 1).await?.pop();
@@ -110,7 +114,11 @@ async fn stock(log: &dyn EventLog, sku: &Sku, at: Timestamp) -> Result<Option<St
 }
 
 /// An order. `None` if it was not recorded yet.
-async fn order(log: &dyn EventLog, id: OrderId, at: Timestamp) -> Result<Option<OrderRow>, ReadError> {
+pub(crate) async fn order(
+    log: &dyn EventLog,
+    id: OrderId,
+    at: Timestamp,
+) -> Result<Option<OrderRow>, ReadError> {
     let stream = id.into();
     let Some(revision) = last_at(log, &stream, at).await? else { return Ok(None) };
     let mut times = OrderTimes::default();

@@ -25,44 +25,56 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use crate::{QueryApi, log_event::LogEvent, stream_time};
+use crate::{
+    QueryApi,
+    log_event::{Entry, LogEvent},
+    stream_time,
+};
 
 /// Events of one read.
 const EVENTS_PER_READ: usize = 1_000;
 /// Events that one request looks at.
 const EVENTS_PER_REQUEST: usize = 10_000;
+/// Events before a position in which its correlation can begin. A command that was parked, or waited for a provider, may
+/// have begun further back.
+const EVENTS_BEFORE: usize = 2_000;
 /// Event types of one request.
 const TYPES_MAX: usize = 32;
 
 /// The events to list.
-#[derive(Debug, IntoParams)]
+#[derive(Debug, Default, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct EventsParams {
     /// Only events of these types, separated by commas, such as `order.placed.v2,order.cancelled.v2`.
     #[param(value_type = Option<String>)]
-    event_type: Vec<String>,
+    pub(crate) event_type: Vec<String>,
     /// Only events of this stream, such as `order-UUID`, `payment-UUID` or `stock-SKU`.
     #[param(value_type = Option<String>)]
-    stream: Option<StreamName>,
+    pub(crate) stream: Option<StreamName>,
     /// Only events of this chain of commands.
     #[param(value_type = Option<Uuid>)]
-    correlation_id: Option<Uuid>,
+    pub(crate) correlation_id: Option<Uuid>,
     /// Only events of commands of this principal, or for this person.
-    actor: Option<String>,
+    pub(crate) actor: Option<String>,
     /// Only events recorded at this instant or later: RFC 3339, or a date, which means its midnight in UTC.
     #[param(value_type = Option<String>)]
-    from: Option<Timestamp>,
+    pub(crate) from: Option<Timestamp>,
     /// Only events recorded before this instant.
     #[param(value_type = Option<String>)]
-    to: Option<Timestamp>,
+    pub(crate) to: Option<Timestamp>,
     /// `true`: the latest event first.
     #[param(value_type = Option<bool>)]
-    latest_first: bool,
-    #[param(ignore)]
+    pub(crate) latest_first: bool,
+}
+
+/// A page of the events to list.
+#[derive(Debug)]
+pub struct WantedPage {
+    filter: EventsParams,
     paging: Paging,
 }
 
-impl FromParameters for EventsParams {
+impl FromParameters for WantedPage {
     fn read(parameters: &mut Parameters) -> Option<Self> {
         let event_type = parameters.optional("event_type", event_types).unwrap_or_default();
         let stream = parameters.optional("stream", str::parse);
@@ -73,12 +85,12 @@ impl FromParameters for EventsParams {
         check_range(parameters, from, ("to", to));
         let latest_first =
             parameters.optional("latest_first", |text| one_of(text, &[true], |_| "true")).is_some();
-        let paging = Paging::read(parameters)?;
-        Some(Self { event_type, stream, correlation_id, actor, from, to, latest_first, paging })
+        let filter = EventsParams { event_type, stream, correlation_id, actor, from, to, latest_first };
+        Some(Self { filter, paging: Paging::read(parameters)? })
     }
 }
 
-fn event_types(text: &str) -> Result<Vec<String>, String> {
+pub(crate) fn event_types(text: &str) -> Result<Vec<String>, String> {
     let types: Vec<String> = text.split(',').map(str::to_owned).collect();
     if types.len() > TYPES_MAX || types.iter().any(String::is_empty) {
         return Err(format!("is not a list of 1 to {TYPES_MAX} event types, separated by commas"));
@@ -108,24 +120,23 @@ pub struct EventPage<'a> {
 )]
 pub async fn events(
     State(api): State<Arc<QueryApi>>,
-    Params(wanted): Params<EventsParams>,
+    Params(WantedPage { filter, paging }): Params<WantedPage>,
 ) -> Result<Response, Failure<ListProblems>> {
-    let after: Option<u64> = wanted.paging.after()?;
-    let searching = async { search(api.log.get().await?, &wanted, after).await };
+    let after: Option<u64> = paging.after()?;
+    let searching = async { search(api.log.get().await?, &filter, after, paging.limit).await };
     let Found { events, go_on_after, searched_until } = api.query(searching).await?;
-    let metadata: Vec<_> = events.iter().map(|event| event.decode_metadata().ok()).collect();
-    let items = events.iter().zip(&metadata).map(|(event, metadata)| LogEvent::of(event, metadata.as_ref()));
-    let (items, next_cursor) = (items.collect(), wanted.paging.cursor_after(go_on_after));
+    let items = events.iter().map(|entry| LogEvent::of(entry.row())).collect();
+    let next_cursor = paging.cursor_after(go_on_after);
     Ok(Json(EventPage { items, next_cursor, searched_until }).into_response())
 }
 
 /// What a request has found.
 #[derive(Debug)]
-struct Found {
-    events: Vec<RecordedEvent>,
+pub(crate) struct Found {
+    pub events: Vec<Entry>,
     /// `None` at the end.
-    go_on_after: Option<u64>,
-    searched_until: Option<Timestamp>,
+    pub go_on_after: Option<u64>,
+    pub searched_until: Option<Timestamp>,
 }
 
 /// Where a search is. Keys are revisions within a stream, else positions.
@@ -224,7 +235,13 @@ async fn stream_back(
     Ok(events)
 }
 
-async fn search(log: &dyn EventLog, wanted: &EventsParams, key: Option<u64>) -> Result<Found, ReadError> {
+/// At most `limit` events. `key`: where the page before went on.
+pub(crate) async fn search(
+    log: &dyn EventLog,
+    wanted: &EventsParams,
+    key: Option<u64>,
+    limit: usize,
+) -> Result<Found, ReadError> {
     let mut place = Place::begin(log, wanted, key).await?;
     let filter = Filter::of(wanted);
     let is_beyond = |event: &RecordedEvent| {
@@ -236,8 +253,9 @@ async fn search(log: &dyn EventLog, wanted: &EventsParams, key: Option<u64>) -> 
     };
     let mut found = Found { events: Vec::new(), go_on_after: None, searched_until: None };
     let mut left = EVENTS_PER_REQUEST;
+    let per_read = if filter.takes_all() { limit + 1 } else { EVENTS_PER_READ };
     loop {
-        let page = place.read(log, EVENTS_PER_READ.min(left)).await?;
+        let page = place.read(log, per_read.min(left)).await?;
         let Some(last) = page.last() else { return Ok(Found { go_on_after: None, ..found }) };
         place.pass(last);
         left -= page.len();
@@ -246,20 +264,36 @@ async fn search(log: &dyn EventLog, wanted: &EventsParams, key: Option<u64>) -> 
                 return Ok(Found { go_on_after: None, ..found });
             }
             let matches = filter.matches(&event);
-            if matches && found.events.len() == wanted.paging.limit {
+            if matches && found.events.len() == limit {
                 // The page is full, and another one follows it.
                 return Ok(found);
             }
             found.searched_until = Some(event.recorded_at);
             found.go_on_after = Some(place.key_of(&event));
             if matches {
-                found.events.push(event);
+                found.events.push(event.into());
             }
         }
         if left == 0 {
             return Ok(found);
         }
     }
+}
+
+/// Events in the order of the log, from [`EVENTS_BEFORE`] before a position on.
+pub(crate) async fn search_around(
+    log: &dyn EventLog,
+    wanted: &EventsParams,
+    position: Position,
+    limit: usize,
+) -> Result<Found, ReadError> {
+    let mut before = log.read_back(Some(position), EVENTS_BEFORE).await?;
+    let Some(first) = before.pop() else { return search(log, wanted, None, limit).await };
+    let mut found = search(log, wanted, Some(first.position), limit).await?;
+    if Filter::of(wanted).matches(&first) {
+        found.events.insert(0, first.into());
+    }
+    Ok(found)
 }
 
 /// The filters that look at each event.
@@ -274,6 +308,10 @@ impl<'a> Filter<'a> {
         let correlation = wanted.correlation_id.map(|id| id.to_string());
         let actor = wanted.actor.as_ref().map(|name| Value::from(name.as_str()).to_string());
         Self { wanted, parts: [correlation, actor].into_iter().flatten().collect() }
+    }
+
+    fn takes_all(&self) -> bool {
+        self.wanted.event_type.is_empty() && self.parts.is_empty()
     }
 
     fn matches(&self, event: &RecordedEvent) -> bool {

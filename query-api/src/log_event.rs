@@ -3,12 +3,31 @@
 use std::io::Write;
 
 use domain::{EventId, EventMetadata, Position, RecordedEvent, Revision, StreamName, Timestamp};
+use infra::event_row::{EventData, EventRow};
 use serde::Serialize;
-use serde_json::{Value, value::RawValue};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::timeline::TimelineActor;
+
+/// An event and its metadata. `None` if the metadata cannot be decoded.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub event: RecordedEvent,
+    pub metadata: Option<EventMetadata>,
+}
+
+impl From<RecordedEvent> for Entry {
+    fn from(event: RecordedEvent) -> Self {
+        Self { metadata: event.decode_metadata().ok(), event }
+    }
+}
+
+impl Entry {
+    pub fn row(&self) -> EventRow<'_> {
+        EventRow::of(&self.event, self.metadata.as_ref())
+    }
+}
 
 /// An event of the log.
 #[derive(Debug, Serialize, ToSchema)]
@@ -40,51 +59,25 @@ pub struct LogEvent<'a> {
     actor: Option<TimelineActor<'a>>,
     /// As stored: an object, or a text if the event is damaged.
     #[schema(value_type = Option<Value>)]
-    data: Option<Data<'a>>,
-}
-
-/// The data of an event.
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-enum Data<'a> {
-    Stored(&'a RawValue),
-    Rewritten(Value),
-    Text(String),
-}
-
-impl<'a> Data<'a> {
-    /// JSON on one line: a line break would end a line of a feed.
-    fn of(event: &'a RecordedEvent) -> Self {
-        if let Err(damaged) = event.check() {
-            return Self::Text(damaged.to_string());
-        }
-        let has_line_break = event.data.iter().any(|byte| matches!(byte, b'\n' | b'\r'));
-        let stored = if has_line_break {
-            serde_json::from_slice(&event.data).map(Self::Rewritten)
-        } else {
-            serde_json::from_slice(&event.data).map(Self::Stored)
-        };
-        stored.unwrap_or_else(|_| Self::Text(String::from_utf8_lossy(&event.data).into_owned()))
-    }
+    data: Option<EventData<'a>>,
 }
 
 impl<'a> LogEvent<'a> {
-    /// `metadata`: those of the event, if they can be decoded.
-    pub fn of(event: &'a RecordedEvent, metadata: Option<&'a EventMetadata>) -> Self {
-        let idempotency = metadata.and_then(|metadata| metadata.idempotency.as_ref());
+    pub fn of(row: EventRow<'a>) -> Self {
+        let actor = |principal| TimelineActor { principal, person: row.person };
         Self {
-            position: event.position,
-            recorded_at: event.recorded_at,
-            stream: &event.stream,
-            revision: event.revision,
-            event_type: &event.type_name,
-            event_id: event.id,
-            command: metadata.map(|metadata| metadata.command.as_str()),
-            correlation_id: metadata.map(|metadata| metadata.correlation_id),
-            causation_id: metadata.and_then(|metadata| metadata.causation_id),
-            idempotency_key: idempotency.map(|idempotency| idempotency.key.as_str()),
-            actor: metadata.and_then(|metadata| metadata.actor.as_ref()).map(TimelineActor::of),
-            data: Some(Data::of(event)),
+            position: row.position,
+            recorded_at: row.recorded_at,
+            stream: row.stream,
+            revision: row.revision,
+            event_type: row.event_type,
+            event_id: row.event_id,
+            command: row.command,
+            correlation_id: row.correlation_id,
+            causation_id: row.causation_id,
+            idempotency_key: row.idempotency_key,
+            actor: row.principal.map(actor),
+            data: Some(row.data),
         }
     }
 
@@ -105,8 +98,6 @@ impl<'a> LogEvent<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use domain::OrderId;
 
     use super::*;
@@ -127,24 +118,16 @@ mod tests {
 
     fn frame(event: &RecordedEvent) -> String {
         let mut frames = Vec::new();
-        LogEvent::of(event, event.decode_metadata().ok().as_ref()).write_to(&mut frames);
+        LogEvent::of(EventRow::of(event, event.decode_metadata().ok().as_ref())).write_to(&mut frames);
         String::from_utf8(frames).unwrap()
     }
 
     #[test]
-    fn a_frame_has_one_line_of_data_whatever_is_stored() {
-        for (stored, shown) in [
-            (r#"{"sku":"A"}"#, r#""data":{"sku":"A"}"#),
-            ("{\n\"sku\":\r\n\"A\"}", r#""data":{"sku":"A"}"#),
-            ("not\nJSON", r#""data":"not\nJSON""#),
-        ] {
-            let frame = frame(&recorded(stored, "{}"));
-            assert_eq!(frame.lines().count(), 4, "{frame}");
-            assert!(frame.starts_with("id: 7\nevent: recorded\ndata: {\"position\":7,"), "{frame}");
-            assert!(frame.contains(shown) && frame.ends_with("}\n\n"), "{frame}");
-        }
-        let damaged = RecordedEvent { damage: Some(Arc::from("a flipped bit")), ..recorded("", "") };
-        assert!(frame(&damaged).contains("a flipped bit"));
+    fn a_frame_has_one_line_of_data() {
+        let frame = frame(&recorded("{\n\"sku\":\r\n\"A\"}", "{}"));
+        assert_eq!(frame.lines().count(), 4, "{frame}");
+        assert!(frame.starts_with("id: 7\nevent: recorded\ndata: {\"position\":7,"), "{frame}");
+        assert!(frame.contains(r#""data":{"sku":"A"}"#) && frame.ends_with("}\n\n"), "{frame}");
     }
 
     #[test]
@@ -154,7 +137,7 @@ mod tests {
             "idempotency":{"key":"secret-key","fingerprint":"00","schema":1}}"#;
         let event = recorded(r#"{"secret":1}"#, metadata);
         let metadata = event.decode_metadata().unwrap();
-        let shown = || LogEvent::of(&event, Some(&metadata));
+        let shown = || LogEvent::of(EventRow::of(&event, Some(&metadata)));
         let whole = serde_json::to_string(&shown()).unwrap();
         assert!(["secret-key", "shop", r#"{"secret":1}"#].iter().all(|part| whole.contains(part)), "{whole}");
         let notice = serde_json::to_string(&shown().without_content()).unwrap();

@@ -7,13 +7,17 @@
 
 mod actions;
 mod assets;
+mod audit;
 mod chart;
 mod commands;
 mod errors;
+mod event;
 mod figures;
 mod format;
 mod lanes;
+mod last_events;
 mod layout;
+mod log;
 mod order;
 mod orders;
 mod payment;
@@ -40,8 +44,16 @@ use infra::{
     sealing::SecretKeys,
 };
 
-use self::commands::Commands;
-pub use self::{commands::CommandApiAccess, figures::Measurements, surround::surround};
+use self::{audit::Desk, commands::Commands};
+pub use self::{
+    audit::{
+        Auditor, CurrencySums, ExportFormat, ExportWanted, Exported, ExportedFile, Progress, TotalsThen,
+        Verified,
+    },
+    commands::CommandApiAccess,
+    figures::Measurements,
+    surround::surround,
+};
 use crate::QueryApi;
 
 /// What the pages show of the platform that no read model has, and how they reach the command API.
@@ -52,6 +64,8 @@ pub struct PagesOptions {
     pub measurements: Option<Measurements>,
     /// The command API that carries out actions. `None`: the pages show no actions.
     pub commands: Option<CommandApiAccess>,
+    /// Reads the whole log for the page of audits. `None`: the page names the commands only.
+    pub auditor: Option<Arc<dyn Auditor>>,
     /// Seal the sessions and the forms of browsers. The processes behind one name need the same keys.
     pub keys: SecretKeys,
 }
@@ -86,20 +100,22 @@ pub(crate) struct Pages {
     platform: Platform,
     measurements: Option<Measurements>,
     commands: Option<Commands>,
+    desk: Option<Desk>,
     keys: SecretKeys,
 }
 
 impl Pages {
     pub fn new(options: PagesOptions) -> Self {
-        let PagesOptions { platform, measurements, commands, keys } = options;
-        Self { platform, measurements, commands: commands.map(Commands::new), keys }
+        let PagesOptions { platform, measurements, commands, auditor, keys } = options;
+        let (commands, desk) = (commands.map(Commands::new), auditor.map(Desk::new));
+        Self { platform, measurements, commands, desk, keys }
     }
 
     /// Pages that show and do nothing beyond the read models.
     pub fn plain() -> Self {
         // Without keys no one can log in, which only a machine without random numbers shows.
         let keys = SecretKeys::of_this_process().unwrap_or_default();
-        Self { platform: Platform::default(), measurements: None, commands: None, keys }
+        Self { platform: Platform::default(), measurements: None, commands: None, desk: None, keys }
     }
 }
 
@@ -124,6 +140,14 @@ pub(crate) fn add_to(routes: GuardedRoutes<Arc<QueryApi>>) -> GuardedRoutes<Arc<
             "/system/webhooks/{id}/{delivery}/retry",
             get(actions::resend_form).post(actions::resend),
         )
+        .page(Scope::Audit, "/log", get(log::log))
+        .page(Scope::Audit, "/log/{correlation}", get(log::tree))
+        .page(Scope::Audit, "/audit", get(audit::audit))
+        .page(Scope::Audit, "/audit/then", get(audit::then))
+        .page(Scope::Audit, "/audit/verify", post(audit::verify))
+        .page(Scope::Audit, "/audit/totals", post(audit::totals))
+        .page(Scope::Audit, "/audit/export", post(audit::export_files))
+        .page(Scope::Audit, "/audit/export/{file}", get(audit::download))
         .open_page("/login", get(session::form).post(session::log_in))
         .open_page("/logout", post(session::log_out))
         .open_page("/assets/{name}", get(assets::asset))

@@ -12,8 +12,8 @@ use std::{
 
 use axum::{extract::State, response::Response};
 use domain::{
-    Actor, CommandId, EventId, EventMetadata, OrderId, PaymentId, Position, RecordedEvent, Revision,
-    StreamName, Timestamp, order::Order,
+    CommandId, EventId, OrderId, PaymentId, Position, RecordedEvent, Revision, StreamName, Timestamp,
+    order::Order,
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use infra::{
@@ -32,7 +32,7 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use crate::{QueryApi, error::QueryError, freshness::Freshness};
+use crate::{QueryApi, error::QueryError, freshness::Freshness, log_event::Entry};
 
 /// Events of one read.
 const EVENTS_PER_READ: u64 = 500;
@@ -43,35 +43,35 @@ const STREAMS_AT_ONCE: usize = 8;
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TimelineEvent<'a> {
     #[schema(value_type = String, example = "stock-85123A")]
-    pub(crate) stream: &'a StreamName,
+    stream: &'a StreamName,
     #[schema(value_type = u64)]
-    pub(crate) revision: Revision,
+    revision: Revision,
     /// Position in the log.
     #[schema(value_type = u64)]
-    pub(crate) position: Position,
+    position: Position,
     #[serde(rename = "type")]
     #[schema(example = "stock.reserved.v1")]
-    pub(crate) type_name: &'a str,
+    type_name: &'a str,
     #[schema(value_type = String, format = "date-time")]
-    pub(crate) recorded_at: Timestamp,
+    recorded_at: Timestamp,
     #[schema(value_type = String, format = "uuid")]
-    pub(crate) event_id: EventId,
+    event_id: EventId,
     /// The stored name of the command that recorded it.
-    pub(crate) command: Option<&'a str>,
+    command: Option<&'a str>,
     #[schema(value_type = Option<String>, format = "uuid")]
     command_id: Option<CommandId>,
     /// Shared by all events of a chain: the id of its first command; of an expiry, the id of the order.
     #[schema(value_type = Option<String>, format = "uuid")]
-    pub(crate) correlation_id: Option<Uuid>,
+    correlation_id: Option<Uuid>,
     /// The event that the command reacts to. Null for a command of a caller, a timer or a provider's webhook.
-    pub(crate) cause: Option<Cause<'a>>,
+    cause: Option<Cause<'a>>,
     /// The key of the caller's command. Null for any other command.
-    pub(crate) idempotency_key: Option<&'a str>,
+    idempotency_key: Option<&'a str>,
     /// Who sent the command. Null if an earlier build recorded the event.
-    pub(crate) actor: Option<TimelineActor<'a>>,
+    actor: Option<TimelineActor<'a>>,
     /// As stored: an object, or a text if the event is damaged.
     #[schema(value_type = Value)]
-    pub(crate) data: Value,
+    data: Value,
 }
 
 infra::table_row! {
@@ -89,18 +89,12 @@ pub struct TimelineActor<'a> {
     pub(crate) person: Option<&'a str>,
 }
 
-impl<'a> TimelineActor<'a> {
-    pub(crate) fn of(actor: &'a Actor) -> Self {
-        Self { principal: &actor.principal, person: actor.person.as_deref() }
-    }
-}
-
 /// An event that caused others.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = EventCause)]
 pub struct Cause<'a> {
     #[schema(value_type = String, format = "uuid")]
-    pub(crate) event_id: EventId,
+    event_id: EventId,
     /// Null, like the next two members, if the event is not one of this order.
     #[schema(value_type = Option<String>)]
     stream: Option<&'a StreamName>,
@@ -161,7 +155,7 @@ pub(crate) struct Timeline {
 }
 
 impl Timeline {
-    pub fn event<'a>(&'a self, entry: &'a Entry) -> TimelineEvent<'a> {
+    fn event<'a>(&'a self, entry: &'a Entry) -> TimelineEvent<'a> {
         TimelineEvent::of(entry, &self.causes)
     }
 }
@@ -300,42 +294,24 @@ impl Causes {
     }
 }
 
-/// An event and its metadata. `None` if the metadata cannot be decoded.
-pub(crate) struct Entry {
-    event: RecordedEvent,
-    metadata: Option<EventMetadata>,
-}
-
-impl From<RecordedEvent> for Entry {
-    fn from(event: RecordedEvent) -> Self {
-        Self { metadata: event.decode_metadata().ok(), event }
-    }
-}
-
 impl<'a> TimelineEvent<'a> {
     fn of(entry: &'a Entry, causes: &'a Causes) -> Self {
-        let Entry { event, metadata } = entry;
-        let metadata = metadata.as_ref();
-        let cause = metadata.and_then(|metadata| metadata.causation_id);
-        let idempotency = metadata.and_then(|metadata| metadata.idempotency.as_ref());
+        let row = entry.row();
+        let actor = |principal| TimelineActor { principal, person: row.person };
         Self {
-            stream: &event.stream,
-            revision: event.revision,
-            position: event.position,
-            type_name: &event.type_name,
-            recorded_at: event.recorded_at,
-            event_id: event.id,
-            command: metadata.map(|metadata| metadata.command.as_str()),
-            command_id: metadata.map(|metadata| metadata.command_id),
-            correlation_id: metadata.map(|metadata| metadata.correlation_id),
-            cause: cause.map(|event_id| causes.cause(event_id)),
-            idempotency_key: idempotency.map(|idempotency| idempotency.key.as_str()),
-            actor: metadata.and_then(|metadata| metadata.actor.as_ref()).map(TimelineActor::of),
-            data: match event.check() {
-                Ok(()) => serde_json::from_slice(&event.data)
-                    .unwrap_or_else(|_| String::from_utf8_lossy(&event.data).into_owned().into()),
-                Err(damaged) => damaged.to_string().into(),
-            },
+            stream: row.stream,
+            revision: row.revision,
+            position: row.position,
+            type_name: row.event_type,
+            recorded_at: row.recorded_at,
+            event_id: row.event_id,
+            command: row.command,
+            command_id: row.command_id,
+            correlation_id: row.correlation_id,
+            cause: row.causation_id.map(|event_id| causes.cause(event_id)),
+            idempotency_key: row.idempotency_key,
+            actor: row.principal.map(actor),
+            data: row.data.to_value(),
         }
     }
 }

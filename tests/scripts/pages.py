@@ -42,7 +42,8 @@ def fill(server):
     place(server, 90, lines=[{"sku": "71053", "quantity": 5_000, "unit_price": 339}])
     declined = place(server, 91, payment={"method": "decline_soft"})
     until("a charge is declined", lambda: server.query(f"/v1/payments/{declined['payment_id']}").body.get("retryable"))
-    return {"returned": orders[0]["order_id"], "declined": declined["order_id"], "to_ship": paid(server, orders[20])}
+    to_ship, live = paid(server, orders[20]), paid(server, orders[21])
+    return {"returned": orders[0]["order_id"], "declined": declined["order_id"], "to_ship": to_ship, "live": live}
 
 
 def key_of(server, principal, scopes):
@@ -61,6 +62,7 @@ def main(binary, chromium, screenshots):
         environment = {
             **os.environ, "CHROMIUM": chromium, "SCREENSHOTS": screenshots, "QUERY": f"http://127.0.0.1:{server.ports['query']}",
             "RETURNED": orders["returned"], "DECLINED": orders["declined"], "TO_SHIP": orders["to_ship"],
+            "LIVE": orders["live"], "COMMAND": f"http://127.0.0.1:{server.ports['command']}",
         }
         subprocess.run(["node", script, "open"], env=environment, check=True)
         keys = {"DESK": key_of(server, "desk", "read,audit,orders:write"), "READER": key_of(server, "reader", "read")}

@@ -7,7 +7,7 @@ const path = require("node:path");
 const puppeteer = require("puppeteer-core");
 const axe = fs.readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 
-const { QUERY, CHROMIUM, SCREENSHOTS, RETURNED, DECLINED, TO_SHIP, DESK, READER } = process.env;
+const { QUERY, COMMAND, CHROMIUM, SCREENSHOTS, RETURNED, DECLINED, TO_SHIP, LIVE, DESK, READER } = process.env;
 const SIZES = { desk: { width: 1360, height: 900 }, phone: { width: 390, height: 844, isMobile: true } };
 
 async function open(page, address) {
@@ -60,7 +60,74 @@ async function look(browser, pages) {
   console.log(`ok: ${Object.keys(pages).length} pages, light and dark, at a desk and on a phone`);
 }
 
+async function command(address, body, key) {
+  const headers = { "content-type": "application/json", "idempotency-key": key };
+  const answer = await fetch(COMMAND + address, { method: "POST", headers, body: JSON.stringify(body) });
+  assert(answer.ok, `${address}: ${answer.status}`);
+}
+
+// A page in a window of its own, so that it is visible, as soon as it follows the feed. It marks itself: a load takes
+// the mark away.
+async function watch(browser, address) {
+  const page = await (await browser.createBrowserContext()).newPage();
+  await open(page, address);
+  await page.waitForFunction(() => document.getElementById("live").textContent === "Live");
+  await page.evaluate(() => (window.isTheSame = true));
+  return page;
+}
+
+// Waits until a part of a page that was not loaded again has a text.
+async function until(page, selector, words) {
+  const has = (selector, words) => document.querySelector(selector)?.innerText.includes(words);
+  await page.waitForFunction(has, { timeout: 10_000 }, selector, words);
+  assert(await page.evaluate(() => window.isTheSame), `${page.url()} was loaded again`);
+}
+
+async function live(browser) {
+  const order = await watch(browser, `/orders/${LIVE}`);
+  const log = await watch(browser, "/log");
+  const today = await watch(browser, "/");
+  // What a reader has opened, and where the keyboard is, outlives a change.
+  await log.click("#events li summary");
+  const opened = await log.evaluate(() => document.activeElement.closest("details").dataset.key);
+  await command(`/v1/orders/${LIVE}/shipments`, { carrier: "UPS" }, "ship-live");
+  await until(order, "#order", "UPS");
+  await until(log, "#events", "UPS");
+  await until(today, "#events", "UPS");
+  const focused = () => document.activeElement.closest("details[open]")?.dataset.key;
+  assert.strictEqual(await log.evaluate(focused), opened, "the log has lost the place of its reader");
+  console.log("ok: an order, the log and today change without a load");
+
+  await log.click("#pause");
+  const asked = [];
+  log.on("request", (request) => asked.push(request.url()));
+  await command("/v1/stock/21730/adjustments", { delta: 1, reason: "found while paused" }, "adjust-live");
+  await until(today, "#events", "found while paused");
+  const texts = await log.$eval("#events", (part) => part.innerText);
+  assert(!texts.includes("found while paused") && asked.length === 0, asked.join());
+  await log.click("#pause");
+  await until(log, "#events li", "found while paused");
+  const lines = await log.$$eval("#events li", (lines) => lines.length);
+  assert(lines <= 50, `${lines} lines`);
+  console.log("ok: the log pauses, goes on, and keeps its length");
+  await Promise.all([order, log, today].map((page) => page.browserContext().close()));
+}
+
+async function audit(page) {
+  await open(page, "/audit");
+  await click(page, "form[action='/audit/verify'] button");
+  await page.waitForFunction(() => document.querySelector("#verified").innerText.includes("No difference."));
+  await click(page, "form[action='/audit/totals'] button");
+  await page.waitForFunction(() => document.querySelector("#totals").innerText.includes("GBP"));
+  await click(page, "form[action='/audit/export'] button");
+  await page.waitForSelector("#exported a[href='/audit/export/orders.csv']");
+  const file = await page.evaluate(async () => (await fetch("/audit/export/orders.csv")).text());
+  assert(file.includes(LIVE), file);
+  console.log("ok: the page of audits verifies, adds up and exports");
+}
+
 async function withoutKeys(browser) {
+  await live(browser);
   const page = await browser.newPage();
   await page.setViewport(SIZES.desk);
   await open(page, "/");
@@ -96,6 +163,7 @@ async function withoutKeys(browser) {
   assert((await text(page)).includes("after event 1 of"));
   console.log("ok: its earlier state is shown");
 
+  await audit(page);
   await page.setJavaScriptEnabled(false);
   await open(page, `/orders/${RETURNED}/refund`);
   await page.type("#amount", "1");
@@ -105,12 +173,15 @@ async function withoutKeys(browser) {
   console.log("ok: actions work without a script");
   await page.close();
 
+  const timeline = await (await fetch(`${QUERY}/v1/orders/${RETURNED}/timeline`)).json();
+  const [first] = timeline.items;
   const payment = (await (await fetch(`${QUERY}/v1/orders/${DECLINED}`)).json()).payment_id;
   const pages = {
     today: "/", orders: "/orders", order: `/orders/${RETURNED}`, declined: `/orders/${DECLINED}`,
     past: `/orders/${RETURNED}?revision=2`, ship: `/orders/${TO_SHIP}/ship`, refund: `/orders/${RETURNED}/refund`,
     stock: "/stock", sku: "/stock/85123A", payments: "/payments", payment: `/payments/${payment}`, stuck: "/stuck",
-    system: "/system", login: "/login", missing: "/orders/none",
+    system: "/system", log: "/log", tree: `/log/${first.correlation_id}?around=${first.position}`, audit: "/audit",
+    then: "/audit/then?of=85123A", login: "/login", missing: "/orders/none",
   };
   await look(browser, pages);
 }

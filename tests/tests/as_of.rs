@@ -160,7 +160,7 @@ async fn stock_orders_and_totals_at_random_instants_equal_an_independent_fold() 
     let instants = instants(&mut random, &events);
 
     let directory = tempfile::tempdir().unwrap();
-    let workspace = Workspace { directory: directory.path().to_owned(), memory_bytes_max: 16 << 10 };
+    let workspace = Workspace { memory_bytes_max: 16 << 10, ..Workspace::new(directory.path().to_owned()) };
     let mut by_stream =
         EventsByStream::read(&*log, Timestamp::MAX, &workspace, &|_| (), |_| Ok(())).await.unwrap();
     let (totals, faults) = totals_at(&mut by_stream, &instants).unwrap();

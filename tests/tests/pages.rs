@@ -2,6 +2,8 @@
 
 mod access;
 mod acting;
+mod audit;
+mod log;
 mod reading;
 
 use std::sync::{Arc, Mutex};
@@ -81,9 +83,11 @@ impl Pages {
 fn api(shop: &Shop, gate: Gate, keys: SecretKeys, command_url: Option<String>) -> QueryApi {
     let (log, options) = (LogAccess::of(shop.events().log()), QueryApiOptions::default());
     let commands = command_url.map(|url| CommandApiAccess { url });
+    let pages =
+        PagesOptions { platform: Platform::default(), measurements: None, commands, auditor: None, keys };
     QueryApi::new(Arc::clone(&shop.queries), None, log, Clock::system(), options)
         .behind(gate)
-        .with_pages(PagesOptions { platform: Platform::default(), measurements: None, commands, keys })
+        .with_pages(pages)
 }
 
 /// An answer to a browser.

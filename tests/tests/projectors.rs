@@ -89,7 +89,7 @@ impl Bench {
 
 /// Sorts almost nothing in memory.
 fn workspace() -> Workspace {
-    Workspace { directory: std::env::temp_dir(), memory_bytes_max: 2_000 }
+    Workspace { memory_bytes_max: 2_000, ..Workspace::new(std::env::temp_dir()) }
 }
 
 struct RunningProjector {

@@ -2,16 +2,16 @@
 //!
 //! Reads only. Works beside a running server.
 
-mod export;
+pub mod export;
 mod history;
 mod output;
 mod state;
-mod totals;
+pub mod totals;
+pub mod verify;
 
 use clap::Subcommand;
 use indicatif::HumanCount;
 use infra::event_store::sqlite;
-use projectors::replay::ReadProgress;
 use tokio::task::block_in_place;
 
 use self::output::Output;
@@ -19,11 +19,14 @@ use super::Failure;
 use crate::{
     config::{EventStoreUrl, Settings},
     progress::ProgressDisplay,
-    stores::{self, Views},
+    stores,
 };
 
 /// Events read from the store at a time.
 const PAGE_EVENTS: usize = 1_000;
+
+/// Gets the number of events that were read, and of all events to read.
+pub type Report<'a> = &'a (dyn Fn(u64, u64) + Send + Sync);
 
 #[derive(Debug, Subcommand)]
 pub enum AuditCommand {
@@ -80,30 +83,17 @@ fn check_event_store(settings: &Settings, output: &mut Output) -> Result<u64, Fa
 pub(super) async fn verify(settings: &Settings) -> Result<(), Failure> {
     let mut output = Output::new();
     let damages = block_in_place(|| check_event_store(settings, &mut output))?;
-    let log = stores::open_log(&settings.event_store()).await?;
-    let views = Views::open(&settings.read_models()).await?;
-    let until =
-        views.projections.checkpoints().await?.iter().filter_map(|row| row.log_position).max().unwrap_or(0);
+    let (event_store, read_models) = (settings.event_store(), settings.read_models());
     let progress = ProgressDisplay::start("events read", 0);
-    let report = |read: ReadProgress| progress.set(read.events, read.events_until(until));
-    let layout = stores::source_layout(&settings.bus, &log);
-    let workspace = stores::workspace(&settings.read_models());
-    let found =
-        projectors::verify::verify(log.as_ref(), &layout, views.audit.as_ref(), &workspace, &report).await?;
+    let report = |done, total| progress.set(done, total);
+    let workspace = stores::workspace(&read_models);
+    let found = verify::compare(&event_store, &settings.bus, &read_models, &workspace, &report).await?;
     drop(progress);
-    for difference in &found.described {
-        output.line(difference)?;
+    let told = verify::Told::of(&found);
+    for finding in &told.findings {
+        output.line(finding)?;
     }
-    let position = found.position.unwrap_or(0);
-    for row in &found.parked {
-        // Leaves out the reason, which an earlier program may have taken from a panic.
-        let (stream, revision) = (&row.stream, row.revision);
-        output.line(format_args!(
-            "{stream}: parked at revision {revision}; later events are not in the rows"
-        ))?;
-    }
-    let rows = HumanCount(found.rows);
-    output.line(format_args!("{rows} rows compared with the log up to position {position}"))?;
+    output.line(&told.summary)?;
     output.finish()?;
     let mut faults = Vec::new();
     if damages > 0 {
@@ -112,15 +102,6 @@ pub(super) async fn verify(settings: &Settings) -> Result<(), Failure> {
             "the event store is damaged ({count} findings): restore a backup, as docs/operating.md describes"
         ));
     }
-    if found.differences > 0 {
-        let count = HumanCount(found.differences);
-        faults.push(format!(
-            "{count} rows of the read models differ from the log: run `orderly projections rebuild`"
-        ));
-    }
-    if !found.parked.is_empty() {
-        let count = found.parked.len();
-        faults.push(format!("{count} streams are parked: `orderly projections list` shows the reasons"));
-    }
+    faults.extend(told.faults);
     if faults.is_empty() { Ok(()) } else { Err(Failure::new(faults.join("; "))) }
 }

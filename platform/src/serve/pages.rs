@@ -1,18 +1,20 @@
 //! What the pages of the query API know of the platform, and how they reach the command API.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use infra::sealing::SecretKeys;
-use query_api::pages::{CommandApiAccess, Measurements, PagesOptions, Platform, Provider};
+use query_api::pages::{Auditor, CommandApiAccess, Measurements, PagesOptions, Platform, Provider};
 use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
 
-use super::{ServeConfig, StartError, admin, parts::url_to};
+use super::{ServeConfig, StartError, admin, audit::LogAuditor, parts::url_to};
 use crate::config::{BusUrl, EventStoreUrl, PaymentProviderUrl, ReadModelsUrl, Role};
 
-/// `command_address` is set if this process has a command API.
+/// `command_address` is set if this process has a command API. `stop` ends what pages have started.
 pub(super) async fn options(
     config: &ServeConfig,
     command_address: Option<SocketAddr>,
+    stop: CancellationToken,
 ) -> Result<PagesOptions, StartError> {
     let given = config.command_url.as_ref().map(|url| url.as_str().to_owned());
     // With a certificate, the command API has a name that this process does not know.
@@ -20,7 +22,9 @@ pub(super) async fn options(
     let commands = given.or(own).map(|url| CommandApiAccess { url });
     let measurements = config.admin_listen.map(|_| admin::measurements());
     let measurements = measurements.map(|handle| Measurements::given_by(move || handle.render()));
-    Ok(PagesOptions { platform: platform(config), measurements, commands, keys: keys(config).await? })
+    let (platform, keys) = (platform(config), keys(config).await?);
+    let auditor: Option<Arc<dyn Auditor>> = Some(Arc::new(LogAuditor::new(config, stop)));
+    Ok(PagesOptions { platform, measurements, commands, auditor, keys })
 }
 
 /// Without a file of keys, sessions end with this process.

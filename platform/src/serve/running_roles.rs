@@ -207,7 +207,7 @@ impl RunningRoles {
             }
         }
         if let (Some(read_side), Some(bound)) = (read_side, listeners.query_api) {
-            let pages = pages::options(config, self.command_address).await?;
+            let pages = pages::options(config, self.command_address, self.apis.stop.clone()).await?;
             self.start_query_api(config, log.as_ref(), read_side, pages, bound);
         }
         Ok(())

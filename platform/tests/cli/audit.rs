@@ -74,7 +74,7 @@ async fn a_missing_stream_and_a_missing_store_have_different_errors() {
 }
 
 /// Two orders of customer 7 and one of customer 8. Returns the ids of the orders.
-async fn three_orders(server: &Server) -> Vec<String> {
+pub async fn three_orders(server: &Server) -> Vec<String> {
     server.post("/v1/stock/A/receipts", "po-1", json!({"quantity": 10, "reference": "=po,\"1\""})).await;
     let mut orders = Vec::new();
     for (key, customer) in [("a", "7"), ("b", "8"), ("c", "7")] {
@@ -157,7 +157,7 @@ async fn a_reader_that_closes_the_pipe_is_no_failure() {
     }
 }
 
-async fn read_again(directory: &Path) -> String {
+pub async fn read_again(directory: &Path) -> String {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/scripts/audit_export.py");
     let output = Command::new("python3").arg(script).arg(directory).output().await.unwrap();
     let (text, errors) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod audit;
+mod audit_page;
 mod backup;
 mod bench;
 mod configuration;

@@ -189,6 +189,19 @@ impl Server {
         answer
     }
 
+    /// A page of the query API, as a browser gets it.
+    pub async fn page(&self, path: &str) -> String {
+        let asking = self.http.get(format!("{}{path}", self.query_url)).header("accept", "text/html");
+        asking.send().await.unwrap().text().await.unwrap()
+    }
+
+    /// Sends a form of a page, and follows to the page that it leads to.
+    pub async fn submit(&self, path: &str, fields: &[(&str, &str)]) -> String {
+        let sending = self.http.post(format!("{}{path}", self.query_url)).header("accept", "text/html");
+        let sending = sending.header("sec-fetch-site", "same-origin").form(fields);
+        sending.send().await.unwrap().text().await.unwrap()
+    }
+
     /// Receives 10 units of a SKU, orders 3 of them at 2.50, and waits for the read models. Returns the
     /// order's id.
     pub async fn place_an_order(&self, sku: &str) -> String {

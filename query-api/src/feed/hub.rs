@@ -16,6 +16,7 @@ use std::{
 use axum::body::Bytes;
 use domain::{Position, RecordedEvent, StreamName};
 use infra::{
+    event_row::EventRow,
     event_store::{EventMark, ReadError},
     log_limit::LogLimit,
     measurements::{FEED_LISTENERS, Gauge},
@@ -65,7 +66,7 @@ pub(super) struct Update {
 impl Update {
     pub fn of(event: &RecordedEvent) -> Self {
         let metadata = event.decode_metadata().ok();
-        let shown = || LogEvent::of(event, metadata.as_ref());
+        let shown = || LogEvent::of(EventRow::of(event, metadata.as_ref()));
         let (mut content, mut notice) = (Vec::new(), Vec::new());
         shown().write_to(&mut content);
         shown().without_content().write_to(&mut notice);

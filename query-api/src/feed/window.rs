@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use axum::body::Bytes;
 use domain::{Position, RecordedEvent};
+use infra::event_row::EventRow;
 
 use crate::log_event::LogEvent;
 
@@ -81,7 +82,7 @@ impl Chunk {
             }
             frames.push((event.position, bytes.len()));
             last = event.position;
-            LogEvent::of(event, event.decode_metadata().ok().as_ref()).write_to(&mut bytes);
+            LogEvent::of(EventRow::of(event, event.decode_metadata().ok().as_ref())).write_to(&mut bytes);
         }
         let count = frames.len();
         (Self { after, last, bytes: bytes.into(), frames }, count)

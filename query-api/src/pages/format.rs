@@ -7,7 +7,7 @@ use domain::{
     order::{FulfilmentStatus, OrderStatus, PaymentStatus, PaymentTerms, TenderStatus},
     payment::{DisputeState, PaymentKind, PaymentState, RefundReason, RefundState},
 };
-use jiff::{SignedDuration, tz::TimeZone};
+use jiff::{SignedDuration, civil::DateTime, tz::TimeZone};
 use maud::{Markup, html};
 
 use super::view::View;
@@ -54,6 +54,22 @@ pub(super) fn parse_decimal(text: &str, currency: Option<Currency>) -> Result<Am
     }
     let minor_units = format!("{whole}{part:0<digits$}").parse().ok();
     minor_units.and_then(|units| Amount::new(units).ok()).ok_or_else(|| format!("{text:?} is too large"))
+}
+
+/// The instant that a person typed or chose: RFC 3339, or a date or a time by the clock of a zone.
+pub(super) fn parse_instant(text: &str, zone: &TimeZone) -> Result<Timestamp, &'static str> {
+    if let Ok(at) = text.parse() {
+        return Ok(at);
+    }
+    let local = text.parse::<DateTime>().and_then(|local| local.to_zoned(zone.clone()));
+    local.map(|zoned| zoned.timestamp()).map_err(|_| {
+        "is neither a date, such as 2010-12-01, nor a time, such as 2010-12-01T08:26:00 or 2010-12-01T08:26:00Z"
+    })
+}
+
+/// An instant by the clock of the person, as a field for a time has it.
+pub(super) fn field_time(at: Timestamp, view: &View) -> String {
+    at.to_zoned(view.zone.clone()).strftime("%Y-%m-%dT%H:%M:%S").to_string()
 }
 
 pub(super) fn money(amount: Amount, currency: Option<Currency>) -> Markup {
@@ -319,6 +335,20 @@ mod tests {
             assert!(parse(text, code).is_err(), "{text} {code}");
         }
         assert!(parse("99999999999999999999", "GBP").is_err());
+    }
+
+    #[test]
+    fn typed_times_are_those_of_the_zone_unless_they_name_another() {
+        let zone = TimeZone::get("Europe/Berlin").unwrap();
+        for text in
+            ["2026-07-01T12:30", "2026-07-01T12:30:00", "2026-07-01T10:30:00Z", "2026-07-01T13:30:00+03:00"]
+        {
+            assert_eq!(parse_instant(text, &zone).unwrap().to_string(), "2026-07-01T10:30:00Z", "{text}");
+        }
+        assert_eq!(parse_instant("2026-07-01", &zone).unwrap().to_string(), "2026-06-30T22:00:00Z");
+        for text in ["", "yesterday", "2026-13-01", "12:30"] {
+            assert!(parse_instant(text, &zone).is_err(), "{text}");
+        }
     }
 
     #[test]

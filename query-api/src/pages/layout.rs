@@ -2,7 +2,7 @@
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, header};
-use infra::auth::Caller;
+use infra::auth::{Caller, Scope};
 use maud::{DOCTYPE, Markup, html};
 
 use super::{
@@ -42,15 +42,35 @@ pub(super) enum Section {
     Payments,
     Stuck,
     System,
+    Log,
+    Audit,
 }
 
-const SECTIONS: [(Section, &str, &str); 6] = [
+impl Section {
+    /// The scope that its pages need.
+    fn scope(self) -> Scope {
+        match self {
+            Self::Log | Self::Audit => Scope::Audit,
+            Self::None
+            | Self::Today
+            | Self::Orders
+            | Self::Stock
+            | Self::Payments
+            | Self::Stuck
+            | Self::System => Scope::Read,
+        }
+    }
+}
+
+const SECTIONS: [(Section, &str, &str); 8] = [
     (Section::Today, "Today", "/"),
     (Section::Orders, "Orders", "/orders"),
     (Section::Stock, "Stock", "/stock"),
     (Section::Payments, "Payments", "/payments"),
     (Section::Stuck, "Stuck", "/stuck"),
     (Section::System, "System", "/system"),
+    (Section::Log, "Log", "/log"),
+    (Section::Audit, "Audit", "/audit"),
 ];
 
 /// What one page shows inside the frame.
@@ -120,12 +140,14 @@ pub(super) fn page(view: &View, content: Content) -> Response {
 }
 
 fn top(view: &View, section: Section) -> Markup {
+    // A page that admits every caller, such as the log-in, knows nobody's scopes.
+    let is_for = |section: Section| view.caller.is_none() || view.may(section.scope());
     html! {
         header.top {
             a.brand href="/" { img src=(ADDRESSES.icon) alt="" width="22" height="22"; "Orderly" }
             nav aria-label="Main" {
                 ul {
-                    @for (of, name, address) in SECTIONS {
+                    @for (of, name, address) in SECTIONS.into_iter().filter(|(of, ..)| is_for(*of)) {
                         li { a href=(address) aria-current=[(of == section).then_some("page")] { (name) } }
                     }
                 }

@@ -101,7 +101,7 @@ impl FromParameters for OrdersParams {
 }
 
 /// An optional parameter that counts as missing while it is empty.
-fn filled<T, E: ToString>(
+pub(super) fn filled<T, E: ToString>(
     parameters: &mut Parameters,
     name: &'static str,
     parse: impl FnOnce(&str) -> Result<T, E>,

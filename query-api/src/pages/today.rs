@@ -18,6 +18,7 @@ use super::{
     Refused,
     chart::{self, ByHour},
     format::{self, count, decimal, large_money, money, order_link, short_time},
+    last_events,
     layout::{Content, Section},
     system, url,
     view::View,
@@ -57,6 +58,7 @@ pub(super) async fn today(
     };
     let work = work(&api, &view).await?;
     let lag = system::lag(&api).await?;
+    let last = last_events::read(&api).await;
     let main = html! {
         div.head {
             h1 { "Today" }
@@ -83,6 +85,7 @@ pub(super) async fn today(
             div {
                 section.panel { h2 { "To do" } div #work data-live { (work) } }
                 section.panel { h2 { "Platform" } div #health data-live { (system::in_short(&view, &lag)) } }
+                section.panel { h2 { "Last events" } div #events data-live { (last_events::list(&view, &last)) } }
             }
         }
     };

@@ -35,6 +35,8 @@ async fn without_keys_every_page_is_shown_and_says_so() {
         &format!("/payments/{payment}"),
         "/stuck",
         "/system",
+        "/log",
+        "/audit",
         "/login",
     ] {
         let shown = browser.get(path).await.expect(200);

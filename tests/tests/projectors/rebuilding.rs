@@ -54,7 +54,7 @@ proptest! {
             running.stop().await;
             let rebuilt = bench.path.with_extension("rebuilt");
             let directory = tempfile::tempdir().unwrap();
-            let workspace = Workspace { directory: directory.path().to_owned(), memory_bytes_max };
+            let workspace = Workspace { memory_bytes_max, ..Workspace::new(directory.path().to_owned()) };
             let target = SqliteRebuild::new(&rebuilt);
             rebuild(bench.log.as_ref(), &bench.layout(), &target, &workspace, &|_| {}).await.unwrap();
             assert_eq!(dump(&bench.path), dump(&rebuilt));

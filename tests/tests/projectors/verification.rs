@@ -153,6 +153,18 @@ async fn rows_are_compared_with_the_log_up_to_their_checkpoint() {
     assert_eq!((found.differences, found.position), (0, Some(12)), "{:#?}", found.described);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_the_process_ends_a_verification() {
+    let bench = Bench::new(MemoryLog::new(Story::eventful().events));
+    let running = bench.run();
+    bench.caught_up().await;
+    running.stop().await;
+    let stopping = workspace();
+    stopping.stop.cancel();
+    let verifying = verify(bench.log.as_ref(), &bench.layout(), &bench.queries, &stopping, &|_| {});
+    assert_eq!(verifying.await.unwrap_err().to_string(), "this process is stopping");
+}
+
 /// An earlier version may have written the JSON in another way.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_whose_json_has_another_text_and_the_same_value_do_not_differ() {

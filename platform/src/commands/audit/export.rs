@@ -24,14 +24,22 @@ use tempfile::TempDir;
 use tokio::task::spawn_blocking;
 
 use self::{
-    manifest::{Manifest, Period, Sums},
+    manifest::Sums,
     rows::{OrderRow, PaymentRow, StockMovement, write_event},
-    table::{FileEntry, Table},
+    table::Table,
+};
+pub use self::{
+    manifest::{Manifest, Period},
+    table::FileEntry,
 };
 use super::{
     Failure, Output,
     totals::{read, refuse},
 };
+use crate::progress::ProgressDisplay;
+
+/// The file that describes the others.
+pub const MANIFEST: &str = "manifest.json";
 
 #[derive(Debug, Args)]
 pub struct ExportOptions {
@@ -70,14 +78,35 @@ impl Format {
 pub(super) async fn export(log: &dyn EventLog, options: ExportOptions) -> Result<(), Failure> {
     let ExportOptions { directory, from, to, format } = options;
     let to = to.unwrap_or_else(Timestamp::now);
-    let from = from.unwrap_or(Timestamp::MIN);
-    if from >= to {
-        return Err(Failure::new("--to is exclusive and must be later than --from"));
-    }
     let place = Place::new(&directory)?;
     let workspace = Workspace::new(place.temporary.path().to_owned());
+    let progress = ProgressDisplay::start("events read", 0);
+    let report = |done, total| progress.set(done, total);
+    let (manifest, faults) = write(log, &workspace, Period { from, to }, format, &report).await?;
+    drop(progress);
+    spawn_blocking(move || place.complete()).await??;
+    let mut output = Output::new();
+    for file in &manifest.files {
+        output.line(format_args!("{}  {} rows  sha256 {}", file.name, file.rows, file.sha256))?;
+    }
+    output.finish()?;
+    refuse(&faults)
+}
 
-    let events = Arc::new(Mutex::new(EventsTable::create(place.temporary.path(), format)?));
+/// Writes the files of an export into the directory of `workspace`, the manifest last.
+pub async fn write(
+    log: &dyn EventLog,
+    workspace: &Workspace,
+    period: Period,
+    format: Format,
+    report: super::Report<'_>,
+) -> Result<(Manifest, Faults), Failure> {
+    let from = period.from.unwrap_or(Timestamp::MIN);
+    if from >= period.to {
+        return Err(Failure::new("the end of the period is exclusive and must be later than its begin"));
+    }
+    let directory = workspace.directory.clone();
+    let events = Arc::new(Mutex::new(EventsTable::create(&directory, format)?));
     let take = {
         let events = Arc::clone(&events);
         move |event: &RecordedEvent| {
@@ -87,27 +116,22 @@ pub(super) async fn export(log: &dyn EventLog, options: ExportOptions) -> Result
             events.lock().unwrap_or_else(PoisonError::into_inner).add(event)
         }
     };
-    let mut by_stream = read(log, to, &workspace, take).await?;
+    let mut by_stream = read(log, period.to, workspace, report, take).await?;
     let (position, store_id) = (by_stream.last, log.store_id());
-    let period = Period { from: Some(from).filter(|from| *from > Timestamp::MIN), to };
     let writing = spawn_blocking(move || {
-        let mut tables = Tables::create(place.temporary.path(), format, from)?;
+        let mut tables = Tables::create(&directory, format, from)?;
         let faults = visit(&mut by_stream, &mut tables)?;
         drop(by_stream);
         let events = Arc::into_inner(events).ok_or_else(|| io::Error::other("the events are still read"))?;
         let events = events.into_inner().unwrap_or_else(PoisonError::into_inner).finish()?;
         let files = [vec![events], tables.finish()?].concat();
         let manifest = Manifest::new(store_id, period, position, files, &faults);
-        place.complete(&manifest)?;
+        let mut file = File::create_new(directory.join(MANIFEST))?;
+        serde_json::to_writer_pretty(&mut file, &manifest)?;
+        file.sync_all()?;
         Ok::<_, io::Error>((manifest, faults))
     });
-    let (manifest, faults): (Manifest, Faults) = writing.await??;
-    let mut output = Output::new();
-    for file in &manifest.files {
-        output.line(format_args!("{}  {} rows  sha256 {}", file.name, file.rows, file.sha256))?;
-    }
-    output.finish()?;
-    refuse(&faults)
+    Ok(writing.await??)
 }
 
 /// Where the export is written, and where it belongs.
@@ -133,12 +157,8 @@ impl Place {
         Ok(Self { temporary, directory: directory.to_owned() })
     }
 
-    /// Writes the manifest last, and gives the directory its name.
-    fn complete(self, manifest: &Manifest) -> io::Result<()> {
-        let path = self.temporary.path().join("manifest.json");
-        let mut file = File::create_new(path)?;
-        serde_json::to_writer_pretty(&mut file, manifest)?;
-        file.sync_all()?;
+    /// Gives the directory its name.
+    fn complete(self) -> io::Result<()> {
         File::open(self.temporary.path())?.sync_all()?;
         // Replaces an empty directory only.
         fs::rename(self.temporary.path(), &self.directory)?;

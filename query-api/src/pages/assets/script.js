@@ -25,12 +25,29 @@ function swap(html, shines) {
     const focus = part.contains(document.activeElement) ? document.activeElement : null;
     if (focus?.matches("input, select, textarea")) continue;
     const copy = document.importNode(newer, true);
+    const known = new Set([...part.querySelectorAll("[data-list] > [id]")].map((one) => one.id));
     announce(part, copy);
     part.replaceWith(copy);
-    const address = focus?.getAttribute("href");
-    if (address) copy.querySelector(`[href="${CSS.escape(address)}"]`)?.focus();
-    if (shines && !calm.matches) copy.animate([{ opacity: 0.5 }, { opacity: 1 }], 400);
+    if (focus) sameAs(focus, copy)?.focus();
+    if (shines && !calm.matches) for (const one of changed(copy, known)) one.animate([{ opacity: 0.4 }, { opacity: 1 }], 400);
   }
+}
+
+// The place of the reader in a newer copy: in the same line of a list, if it is in one.
+function sameAs(focus, copy) {
+  const line = focus.closest("[data-list] > [id]");
+  const place = line ? copy.querySelector(`#${CSS.escape(line.id)}`) : copy;
+  const address = focus.getAttribute("href");
+  if (address) return place?.querySelector(`[href="${CSS.escape(address)}"]`);
+  const key = focus.closest("details")?.dataset.key;
+  const is = key && focus.matches("summary, pre") ? focus.localName : null;
+  return is && place?.querySelector(`details[data-key="${CSS.escape(key)}"] > ${is}`);
+}
+
+// What has changed: the new lines of a list, else the whole part.
+function changed(copy, known) {
+  const lines = [...copy.querySelectorAll("[data-list] > [id]")];
+  return known.size > 0 ? lines.filter((one) => !known.has(one.id)) : [copy];
 }
 
 // Tells those who cannot see the page that a state has changed.
@@ -40,32 +57,41 @@ function announce(part, copy) {
   if (now && now !== words(part)) document.getElementById("announce").textContent = now;
 }
 
+// Loads the page again, as often as it may.
+const page = { timer: null, next: 0, missed: false, paused: false };
+
+async function refresh() {
+  const begun = Date.now();
+  page.missed = false;
+  try {
+    const answer = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-store" });
+    if (answer.redirected) return location.reload();
+    if (answer.ok && !page.paused) swap(await answer.text(), true);
+  } catch {
+    // The next event asks again.
+  }
+  page.next = Date.now() + Math.max(REFRESH_EVERY, PAUSE_PER_TIME * (Date.now() - begun));
+  page.timer = null;
+  if (page.missed) soon();
+  else watch();
+}
+
+function soon() {
+  page.missed = page.timer !== null;
+  if (page.timer === null && !document.hidden && !page.paused) {
+    page.timer = setTimeout(refresh, Math.max(0, page.next - Date.now()));
+  }
+}
+
+// A part that no event changes says how often it is to be loaded, in milliseconds, while it changes.
+function watch() {
+  const every = document.querySelector("[data-every]")?.dataset.every;
+  if (every) setTimeout(soon, Number(every));
+}
+
 // Follows the feed of the page.
 function follow(address) {
-  let timer = null;
-  let next = 0;
   let failed = 0;
-  let missed = false;
-  const refresh = async () => {
-    const begun = Date.now();
-    missed = false;
-    try {
-      const answer = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-store" });
-      if (answer.redirected) return location.reload();
-      if (answer.ok) swap(await answer.text(), true);
-    } catch {
-      // The next event asks again.
-    }
-    next = Date.now() + Math.max(REFRESH_EVERY, PAUSE_PER_TIME * (Date.now() - begun));
-    timer = null;
-    if (missed) soon();
-  };
-  const soon = () => {
-    missed = timer !== null;
-    if (timer === null && !document.hidden) {
-      timer = setTimeout(refresh, Math.max(0, next - Date.now()));
-    }
-  };
   const feed = new EventSource(address);
   feed.addEventListener("open", () => {
     failed = 0;
@@ -87,6 +113,17 @@ function follow(address) {
   });
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden && feed.readyState !== EventSource.CLOSED) soon();
+  });
+}
+
+// Lets the reader hold a page that changes often.
+function pausable(button) {
+  button.hidden = false;
+  button.addEventListener("click", () => {
+    page.paused = !page.paused;
+    button.textContent = page.paused ? "Go on" : "Pause";
+    say(page.paused ? "Paused" : "Live");
+    if (!page.paused) soon();
   });
 }
 
@@ -121,7 +158,15 @@ function once(form) {
 }
 
 const feed = document.body.dataset.feed;
-if (feed && window.EventSource) follow(feed);
+if (feed && window.EventSource) {
+  follow(feed);
+  const pause = document.getElementById("pause");
+  if (pause) pausable(pause);
+}
+watch();
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden) watch();
+});
 
 for (const form of document.querySelectorAll("form[data-preview]")) preview(form);
 for (const form of document.querySelectorAll("form[method=post]")) once(form);

@@ -17,15 +17,16 @@ pub(super) type Sums = BTreeMap<String, BTreeMap<&'static str, i128>>;
 
 /// The events of an export.
 #[derive(Debug, Clone, Copy, Serialize)]
-pub(super) struct Period {
+pub struct Period {
     /// Inclusive. `None`: the begin of the log.
     pub from: Option<Timestamp>,
     /// Exclusive.
     pub to: Timestamp,
 }
 
+/// What an export contains.
 #[derive(Debug, Serialize)]
-pub(super) struct Manifest {
+pub struct Manifest {
     format: u32,
     orderly: &'static str,
     store_id: Uuid,

@@ -3,74 +3,25 @@
 use std::io;
 
 use domain::{
-    Amount, CommandId, Currency, DecodeError, EventId, EventMetadata, OrderId, RecordedEvent, Revision, Sku,
-    StreamName, Timestamp,
+    Amount, Currency, DecodeError, EventId, OrderId, RecordedEvent, Revision, Sku, StreamName, Timestamp,
     order::{FulfilmentStatus, Order, OrderStatus, PaymentStatus},
     payment::{Payment, PaymentState},
     stock::{StockEvent, StockLevels},
 };
+use infra::event_row::EventRow;
 use projectors::as_of::FoldedStream;
 use serde::Serialize;
-use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::{Format, manifest::Sums, table::Table};
 
-/// An event. `data` is JSON: a text in CSV, a value in JSON Lines.
-#[derive(Debug, Serialize)]
-struct EventRow<'a, D> {
-    position: u64,
-    recorded_at: Timestamp,
-    stream: &'a StreamName,
-    revision: Revision,
-    event_type: &'a str,
-    event_id: EventId,
-    command: Option<&'a str>,
-    command_id: Option<CommandId>,
-    correlation_id: Option<Uuid>,
-    causation_id: Option<EventId>,
-    idempotency_key: Option<&'a str>,
-    principal: Option<&'a str>,
-    person: Option<&'a str>,
-    /// Why the event cannot be read.
-    damage: Option<&'a str>,
-    data: D,
-}
-
-impl<'a, D> EventRow<'a, D> {
-    fn of(event: &'a RecordedEvent, metadata: Option<&'a EventMetadata>, data: D) -> Self {
-        let actor = metadata.and_then(|metadata| metadata.actor.as_ref());
-        let idempotency = metadata.and_then(|metadata| metadata.idempotency.as_ref());
-        Self {
-            position: event.position,
-            recorded_at: event.recorded_at,
-            stream: &event.stream,
-            revision: event.revision,
-            event_type: &event.type_name,
-            event_id: event.id,
-            command: metadata.map(|metadata| metadata.command.as_str()),
-            command_id: metadata.map(|metadata| metadata.command_id),
-            correlation_id: metadata.map(|metadata| metadata.correlation_id),
-            causation_id: metadata.and_then(|metadata| metadata.causation_id),
-            idempotency_key: idempotency.map(|idempotency| idempotency.key.as_str()),
-            principal: actor.map(|actor| &*actor.principal),
-            person: actor.and_then(|actor| actor.person.as_deref()),
-            damage: event.damage.as_deref(),
-            data,
-        }
-    }
-}
-
+/// The data of an event are JSON: a text in CSV, a value in JSON Lines.
 pub(super) fn write_event(table: &mut Table, event: &RecordedEvent) -> io::Result<()> {
     let metadata = event.decode_metadata().ok();
-    let text = String::from_utf8_lossy(&event.data);
-    let value: Option<&RawValue> = serde_json::from_slice(&event.data).ok();
-    match (table.format(), value) {
-        // A line break inside a value would end its line.
-        (Format::Jsonl, Some(value)) if !text.contains(['\n', '\r']) => {
-            table.row(&EventRow::of(event, metadata.as_ref(), value))
-        }
-        (Format::Jsonl | Format::Csv, _) => table.row(&EventRow::of(event, metadata.as_ref(), &*text)),
+    let row = EventRow::of(event, metadata.as_ref());
+    match table.format() {
+        Format::Jsonl => table.row(&row),
+        Format::Csv => table.row(&EventRow { data: row.data.into_text(), ..row }),
     }
 }
 

@@ -34,7 +34,7 @@ struct Checked {
 
 /// A finished file, as the manifest shows it.
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct FileEntry {
+pub struct FileEntry {
     pub name: String,
     pub rows: u64,
     pub bytes: u64,
