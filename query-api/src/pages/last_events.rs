@@ -50,11 +50,12 @@ fn line(view: &View, entry: &Entry) -> Markup {
     let row = entry.row();
     html! {
         li class={ "event " (lane(row.stream).class()) } id={ "p" (row.position) } {
-            span.lane { (stream_link(row.stream)) }
+            span.muted { (short_time(row.recorded_at, view)) }
+            span.lane aria-hidden="true" {}
             span { (event_name(row.event_type)) }
             @if view.may(Scope::Audit) { span.facts { (facts(&row.data.to_value(), None)) } }
             span.spring {}
-            (short_time(row.recorded_at, view))
+            (stream_link(row.stream))
         }
     }
 }

@@ -151,20 +151,20 @@ fn filters(wanted: &LogParams) -> Markup {
         form.filters action="/log" aria-label="Filters" {
             label {
                 span { "Event type" }
-                input name="event_type" list="types" size="22" spellcheck="false" value=(wanted.event_type.join(","));
+                input name="event_type" list="types" size="18" spellcheck="false" value=(wanted.event_type.join(","));
             }
             datalist #types { @for name in TYPES.into_iter().flatten() { option value=(name); } }
             label {
                 span { "Stream" }
-                input name="stream" size="22" placeholder="stock-85123A" spellcheck="false"
+                input name="stream" size="16" placeholder="stock-85123A" spellcheck="false"
                     value=(stream.map(ToString::to_string).unwrap_or_default());
             }
             label {
                 span { "Correlation" }
-                input name="correlation_id" size="22" spellcheck="false"
+                input name="correlation_id" size="12" spellcheck="false"
                     value=(correlation.map(|id| id.to_string()).unwrap_or_default());
             }
-            label { span { "By" } input name="actor" size="10" spellcheck="false" value=(text(wanted.actor.as_deref())); }
+            label { span { "By" } input name="actor" size="8" spellcheck="false" value=(text(wanted.actor.as_deref())); }
             label { span { "From" } input type="datetime-local" step="1" name="from" value=(text(wanted.from.as_deref())); }
             label { span { "before" } input type="datetime-local" step="1" name="to" value=(text(wanted.to.as_deref())); }
             button { "Filter" }

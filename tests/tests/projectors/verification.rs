@@ -161,7 +161,8 @@ async fn the_end_of_the_process_ends_a_verification() {
     running.stop().await;
     let stopping = workspace();
     stopping.stop.cancel();
-    let verifying = verify(bench.log.as_ref(), &bench.layout(), &bench.queries, &stopping, &|_| {});
+    let layout = bench.layout();
+    let verifying = verify(bench.log.as_ref(), &layout, &bench.queries, &stopping, &|_| {});
     assert_eq!(verifying.await.unwrap_err().to_string(), "this process is stopping");
 }
 

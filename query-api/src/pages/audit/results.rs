@@ -17,8 +17,9 @@ use crate::pages::{
 const REFRESHED_EVERY_MS: u32 = 1_000;
 
 /// What a run costs, in words.
-const COST: &str = "One run at a time reads the whole log once, beside the other work: one processor at most, 50 MB of \
-                    memory, and until it ends about as much disk space as the log.";
+const COST: &str = "One run at a time reads the whole log once, beside the other work: up to two processors, 100 MB of \
+                    memory, and until it ends about as much disk space as the log. Orders can take longer meanwhile: on \
+                    a busy machine, run ";
 
 /// The run under way, if there is one.
 pub(super) fn running(view: &View, runs: &Runs) -> Markup {
@@ -30,7 +31,7 @@ pub(super) fn running(view: &View, runs: &Runs) -> Markup {
                 None => p.muted data-announce { "No run is under way." },
                 Some(run) => (progress(view, run)),
             }
-            p.muted { (COST) }
+            p.muted { (COST) code { "nice orderly audit" } "." }
         }
     }
 }
@@ -144,9 +145,12 @@ fn sums(totals: &TotalsThen) -> Markup {
         dl.facts {
             dt { "Orders" }
             dd {
-                @for (status, orders) in &totals.orders { (decimal(*orders, None)) " " (status) ", " }
-                (count(totals.events)) " events"
+                @for (index, (status, orders)) in totals.orders.iter().enumerate() {
+                    @if index > 0 { ", " }
+                    (decimal(*orders, None)) " " (status.replace('_', " "))
+                }
             }
+            dt { "Events" } dd { (count(totals.events)) }
             dt { "Stock" }
             dd {
                 (decimal(totals.skus, None)) " SKUs, " (decimal(totals.on_hand, None)) " units on hand, "
