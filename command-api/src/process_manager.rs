@@ -28,6 +28,7 @@ use infra::{
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub use self::follower::REACTOR;
 use self::{
     follower::Follower,
     patrol::Patrol,

@@ -9,6 +9,7 @@ pub mod config;
 pub mod demo;
 pub mod dev;
 pub mod health;
+mod history;
 pub mod import;
 pub mod keys;
 pub mod openapi;

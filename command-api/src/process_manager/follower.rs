@@ -27,7 +27,7 @@ use super::{
 use crate::checkout::Trigger;
 
 /// The name under which positions are stored.
-const REACTOR: &str = "process-manager";
+pub const REACTOR: &str = "process-manager";
 const SAVE_INTERVAL: Duration = Duration::from_millis(500);
 /// Pause after a failed read of the log or of a position.
 const READ_RETRY_PAUSE: Duration = Duration::from_secs(1);

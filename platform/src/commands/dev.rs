@@ -1,5 +1,8 @@
 //! `orderly dev`: commands for tests and development. They can break a log, so they ask for `ORDERLY_DEV=1`.
 
+mod shop;
+mod write_history;
+
 use std::{
     collections::{HashMap, HashSet},
     fmt,
@@ -21,6 +24,7 @@ use serde_json::value::RawValue;
 use tokio::{sync::mpsc, task::block_in_place};
 use uuid::Uuid;
 
+use self::write_history::WriteHistoryOptions;
 use super::Failure;
 use crate::{
     config::{EventStoreUrl, Settings},
@@ -36,13 +40,22 @@ const LINE_BYTES_MAX: u64 = 8 << 20;
 pub enum DevCommand {
     /// Store events of any type in the embedded event store, without a command that decides them.
     WriteEvent(WriteEventOptions),
+    /// Store the history of a made-up shop in an empty embedded event store: orders in every state, decided by the
+    /// domain.
+    WriteHistory(WriteHistoryOptions),
+}
+
+#[derive(Debug, Args)]
+struct DevSwitch {
+    /// Must be set: events that no command has decided can break every reader of the log.
+    #[arg(long, env = "ORDERLY_DEV", value_parser = clap::builder::FalseyValueParser::new(), hide = true)]
+    dev: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct WriteEventOptions {
-    /// Must be set: events that no command has decided can break every reader of the log.
-    #[arg(long, env = "ORDERLY_DEV", value_parser = clap::builder::FalseyValueParser::new(), hide = true)]
-    dev: bool,
+    #[command(flatten)]
+    switch: DevSwitch,
 
     /// `stock-SKU`, `order-UUID` or `payment-UUID`.
     #[arg(long, requires = "type_name", requires = "data", conflicts_with = "file")]
@@ -74,21 +87,30 @@ struct EventLine {
 }
 
 pub async fn run(settings: &Settings, command: DevCommand) -> Result<(), Failure> {
-    let DevCommand::WriteEvent(options) = command;
-    if !options.dev {
+    match command {
+        DevCommand::WriteEvent(options) => write_events(settings, options).await,
+        DevCommand::WriteHistory(options) => write_history::run(settings, &options).await,
+    }
+}
+
+/// The file of the embedded event store, if the caller has allowed to write to it.
+fn embedded_event_store(settings: &Settings, switch: &DevSwitch) -> Result<PathBuf, Failure> {
+    if !switch.dev {
         return Err(Failure::new(
             "this command stores events that no command has decided, and can break a log: set ORDERLY_DEV=1 if the log \
              is for tests",
         ));
     }
-    let path = match settings.event_store() {
-        EventStoreUrl::Sqlite(path) => path,
-        EventStoreUrl::EventStoreDb(_) => {
-            return Err(Failure::new(
-                "ORDERLY_EVENT_STORE is an EventStoreDB server: this command writes to embedded event stores only",
-            ));
-        }
-    };
+    match settings.event_store() {
+        EventStoreUrl::Sqlite(path) => Ok(path),
+        EventStoreUrl::EventStoreDb(_) => Err(Failure::new(
+            "ORDERLY_EVENT_STORE is an EventStoreDB server: this command writes to embedded event stores only",
+        )),
+    }
+}
+
+async fn write_events(settings: &Settings, options: WriteEventOptions) -> Result<(), Failure> {
+    let path = embedded_event_store(settings, &options.switch)?;
     stores::make_data_dir(&settings.data_dir)?;
     let store = block_in_place(|| SqliteEventStore::open(&path, SqliteEventStoreOptions::default()))?;
     let mut writer =

@@ -1,4 +1,4 @@
-//! `orderly dev write-event`.
+//! `orderly dev write-event` and `orderly dev write-history`.
 
 use std::fmt::Write;
 
@@ -72,4 +72,34 @@ async fn nothing_is_written_without_the_setting_and_a_bad_line_is_named() {
     for arguments in [&[][..], &["--stream", "stock-A"], &["--file", "f", "--stream", "stock-A"]] {
         assert_eq!(write(&data, arguments).await.code, Some(2), "{arguments:?}");
     }
+}
+
+#[tokio::test]
+async fn a_written_history_has_orders_in_every_state_and_the_process_manager_begins_after_it() {
+    let data = DataDir::new();
+    let write = async || {
+        let arguments = ["dev", "write-history", "--orders", "5000"];
+        Finished::from(data.command(&arguments).env("ORDERLY_DEV", "1").output().await.unwrap())
+    };
+    let refused = data.run(&["dev", "write-history", "--orders", "5000"]).await;
+    assert!(refused.code == Some(1) && refused.stderr.contains("ORDERLY_DEV=1"), "{refused:?}");
+    let written = write().await;
+    assert_eq!(written.code, Some(0), "{written:?}");
+    let again = write().await;
+    assert_eq!((again.code, again.stdout.as_str()), (Some(0), "stored 0 events\n"), "{again:?}");
+    data.run_well(&["projections", "rebuild"]).await;
+    data.run_well(&["audit", "verify"]).await;
+
+    let server = data.serve_without_sandbox(&["--payment-provider", "none"]).await;
+    let summary = server.get("/v1/summary").await;
+    let work = ["to_ship", "unpaid", "overpaid", "refund_due", "returns", "declined", "overdue", "stuck"];
+    for work in [&work[..], &["outcome_unknown"]].concat() {
+        assert_ne!(summary["work"][work], "0", "{work} in {summary}");
+    }
+    for status in ["allocated", "rejected", "cancelled", "expired"] {
+        let page = server.get(&format!("/v1/orders?status={status}&limit=1")).await;
+        assert_eq!(page["items"].as_array().map(Vec::len), Some(1), "{status}");
+    }
+    assert_eq!(summary["work"]["parked_streams"], 0);
+    assert!(server.terminate().await.success());
 }
