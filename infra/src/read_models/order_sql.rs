@@ -54,12 +54,13 @@ impl ListSql {
     /// The keys of the orders that a page looks at, at most `limit`, or [`SCANNED_MAX`] if filters are left to check.
     /// `None` if no order can pass.
     pub(super) fn page_keys(&mut self, filter: &OrderFilter, limit: usize) -> Option<Keys> {
-        self.keys(filter, limit, SCANNED_MAX)
+        self.keys(filter, (limit, SCANNED_MAX), true)
     }
 
-    /// The keys of the orders that a count looks at.
+    /// The keys of the orders that a count looks at. They are not sorted: a list of several ranges then ends with the first
+    /// ones that have enough orders.
     fn counted_keys(&mut self, filter: &OrderFilter) -> Option<Keys> {
-        self.keys(filter, COUNTED_MAX + 1, COUNTED_MAX + 1)
+        self.keys(filter, (COUNTED_MAX + 1, COUNTED_MAX + 1), false)
     }
 
     /// The number of orders that are looked at, and of those that pass. `None` if no order can pass.
@@ -89,7 +90,13 @@ impl ListSql {
         format!("SELECT {}", counts.join(", "))
     }
 
-    fn keys(&mut self, filter: &OrderFilter, whole: usize, scanned: usize) -> Option<Keys> {
+    /// `whole` keys if the walk has all filters, else `scanned`.
+    fn keys(
+        &mut self,
+        filter: &OrderFilter,
+        (whole, scanned): (usize, usize),
+        is_sorted: bool,
+    ) -> Option<Keys> {
         let walk = self.walk(filter);
         if walk.ranges.is_empty() {
             return None;
@@ -121,10 +128,12 @@ impl ListSql {
         };
         let branches: Vec<String> = walk.ranges.iter().map(branch).collect();
         let union = branches.join(" UNION ALL ");
-        let sql = format!(
-            "SELECT page_key, page_id FROM ({union}) AS walked
-             ORDER BY page_key {direction}, page_id {direction} LIMIT {limit}"
-        );
+        let order = if is_sorted {
+            format!("ORDER BY page_key {direction}, page_id {direction}")
+        } else {
+            String::new()
+        };
+        let sql = format!("SELECT page_key, page_id FROM ({union}) AS walked {order} LIMIT {limit}");
         Some(Keys { sql, has_all_filters })
     }
 

@@ -41,10 +41,16 @@ impl PaymentIndex {
 impl ListSql {
     /// The keys of the payments that a page looks at, at most `limit`, or [`SCANNED_MAX`] if filters are left to check.
     pub(super) fn payment_keys(&mut self, filter: &PaymentFilter, limit: usize) -> Keys {
-        self.payment_walk(filter, limit, SCANNED_MAX)
+        self.payment_walk(filter, (limit, SCANNED_MAX), true)
     }
 
-    fn payment_walk(&mut self, filter: &PaymentFilter, whole: usize, scanned: usize) -> Keys {
+    /// As [`ListSql::keys`] of orders.
+    fn payment_walk(
+        &mut self,
+        filter: &PaymentFilter,
+        (whole, scanned): (usize, usize),
+        is_sorted: bool,
+    ) -> Keys {
         let index = PaymentIndex::of(filter);
         let has_all_filters = Self::new(self.dialect).payment_conditions_left(filter).is_empty();
         let limit = self.bind_limit(if has_all_filters { whole } else { scanned });
@@ -67,18 +73,19 @@ impl ListSql {
         };
         let branches: Vec<String> = ranges.into_iter().map(branch).collect();
         let union = branches.join(" UNION ALL ");
-        let sql = format!(
-            "SELECT page_key, page_id FROM ({union}) AS walked ORDER BY page_key {direction} LIMIT {limit}"
-        );
+        let order = if is_sorted { format!("ORDER BY page_key {direction}") } else { String::new() };
+        let sql = format!("SELECT page_key, page_id FROM ({union}) AS walked {order} LIMIT {limit}");
         Keys { sql, has_all_filters }
     }
 
     /// The number of payments that are looked at, and of those that pass.
     pub(super) fn payment_count(&mut self, filter: &PaymentFilter) -> String {
         let from_the_first = PaymentFilter { after: None, ..filter.clone() };
-        let keys = self.payment_walk(&from_the_first, COUNTED_MAX + 1, COUNTED_MAX + 1);
-        let left = self.payment_conditions_left(filter);
-        let left = if left.is_empty() { "true".to_owned() } else { left.join(" AND ") };
+        let keys = self.payment_walk(&from_the_first, (COUNTED_MAX + 1, COUNTED_MAX + 1), false);
+        if keys.has_all_filters {
+            return format!("SELECT count(*), count(*) FROM ({}) AS page", keys.sql);
+        }
+        let left = self.payment_conditions_left(filter).join(" AND ");
         let look_up = self.dialect.look_up;
         format!(
             "SELECT count(*), count(CASE WHEN {left} THEN 1 END) FROM ({}) AS page
