@@ -3,7 +3,7 @@
 //! The log has an index of streams and finds times by a search. Every other filter looks at each event: a request
 //! looks at a bounded number of them, and its cursor goes on from there.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -19,9 +19,11 @@ use infra::{
         paging::Paging,
         parameters::{FromParameters, Parameters, Params, check_range, instant, one_of},
     },
+    read_models::{Direction, OrderFilter, OrderSort},
 };
 use serde::Serialize;
 use serde_json::Value;
+use tokio::time;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -38,6 +40,8 @@ const EVENTS_PER_REQUEST: usize = 10_000;
 /// Events before a position in which its correlation can begin. A command that was parked, or waited for a provider, may
 /// have begun further back.
 const EVENTS_BEFORE: usize = 2_000;
+/// Time limit for the search for an instant. The event store remembers what it has passed, so the next request goes on.
+const SEARCH_MAX: Duration = Duration::from_secs(5);
 /// Event types of one request.
 const TYPES_MAX: usize = 32;
 
@@ -123,7 +127,7 @@ pub async fn events(
     Params(WantedPage { filter, paging }): Params<WantedPage>,
 ) -> Result<Response, Failure<ListProblems>> {
     let after: Option<u64> = paging.after()?;
-    let searching = async { search(api.log.get().await?, &filter, after, paging.limit).await };
+    let searching = async { search(&api, api.log.get().await?, &filter, after, paging.limit).await };
     let Found { events, go_on_after, searched_until } = api.query(searching).await?;
     let items = events.iter().map(|entry| LogEvent::of(entry.row())).collect();
     let next_cursor = paging.cursor_after(go_on_after);
@@ -154,6 +158,7 @@ enum Place<'a> {
 impl<'a> Place<'a> {
     /// `key`: of the last event of the page before.
     async fn begin(
+        api: &QueryApi,
         log: &dyn EventLog,
         wanted: &'a EventsParams,
         key: Option<u64>,
@@ -174,7 +179,7 @@ impl<'a> Place<'a> {
             (None, true, Some(key)) => Self::LogBack(Some(key)),
             (None, latest_first, None) => {
                 let before = match end {
-                    Some(time) => Some(log.position_before(time).await?),
+                    Some(time) => Some(position_before(api, log, time).await?),
                     None => None,
                 };
                 match (latest_first, before) {
@@ -235,14 +240,49 @@ async fn stream_back(
     Ok(events)
 }
 
+/// The position of the last event before a time.
+///
+/// EventStoreDB is searched backwards from the nearest event whose time this process knows. A process that has followed
+/// nothing knows none, so it reads the last event of the order that changed next after this time.
+async fn position_before(
+    api: &QueryApi,
+    log: &dyn EventLog,
+    time: Timestamp,
+) -> Result<Option<Position>, ReadError> {
+    let searching = async {
+        let next = OrderFilter {
+            sort: OrderSort::Updated,
+            direction: Direction::Asc,
+            updated_since: Some(time),
+            ..OrderFilter::default()
+        };
+        match api.queries.orders(&next, 1).await {
+            Ok(page) => {
+                for row in &page.items {
+                    log.read_stream(&row.order_id.into(), row.revision, 1).await?;
+                }
+            }
+            Err(error) => tracing::debug!(%error, "Cannot read where a search of the log may begin"),
+        }
+        log.position_before(time).await
+    };
+    let found = time::timeout(SEARCH_MAX, searching).await;
+    found.unwrap_or_else(|_| {
+        let reason =
+            format!("the search for {time} takes more than {SEARCH_MAX:?}; the next request goes on with it");
+        Err(ReadError::Unavailable(reason.into()))
+    })
+}
+
 /// At most `limit` events. `key`: where the page before went on.
 pub(crate) async fn search(
+    api: &QueryApi,
     log: &dyn EventLog,
     wanted: &EventsParams,
     key: Option<u64>,
     limit: usize,
 ) -> Result<Found, ReadError> {
-    let mut place = Place::begin(log, wanted, key).await?;
+    let mut place = Place::begin(api, log, wanted, key).await?;
     let filter = Filter::of(wanted);
     let is_beyond = |event: &RecordedEvent| {
         if wanted.latest_first {

@@ -2,13 +2,18 @@
 
 use std::sync::Arc;
 
-use domain::RecordedEvent;
+use domain::{EventId, NewEvent, OrderId, RecordedEvent};
+use infra::event_store::{
+    Append, EventLog, EventStore, ExpectedRevision,
+    eventstoredb::{EventStoreDb, EventStoreDbLog, EventStoreDbOptions},
+};
 use serde_json::{Value, json};
+use tests::eventstoredb::{FixtureOptions, Server};
 use uuid::Uuid;
 
 use super::{
     Api,
-    rows::{at, order_id},
+    rows::{at, order_id, order_row, placed},
     timeline,
 };
 use crate::projectors::memory_log::MemoryLog;
@@ -99,6 +104,45 @@ async fn a_request_looks_at_a_bounded_number_of_events_and_its_cursor_goes_on_fr
     assert_eq!(pages[2][0]["position"], 24_000);
     let latest_first = api.pages("/v1/events?event_type=sought.v1&latest_first=true").await;
     assert_eq!(latest_first.iter().map(Vec::len).collect::<Vec<_>>(), [1, 0, 0]);
+}
+
+/// Fifty events of a new order.
+async fn fifty_events(store: &EventStoreDb) -> OrderId {
+    let order = OrderId(Uuid::new_v4());
+    let event = |_| NewEvent {
+        id: EventId(Uuid::new_v4()),
+        type_name: "order.delivered.v1",
+        data: b"{}".to_vec(),
+        metadata: Arc::from(*b"{}"),
+    };
+    let (expected, events) = (ExpectedRevision::NoStream, (0..50).map(event).collect());
+    store.append(Append { stream: order.into(), expected, events, epoch: None }).await.unwrap();
+    order
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_early_instant_is_found_with_few_reads_of_eventstoredb_in_a_process_that_follows_nothing() {
+    let server = Server::start(FixtureOptions::default()).await.unwrap();
+    let options = EventStoreDbOptions::default;
+    let store = EventStoreDb::open(server.url().parse().unwrap(), options()).await.unwrap();
+    let mut orders = Vec::new();
+    for _ in 0..100 {
+        orders.push(fifty_events(&store).await);
+    }
+    let log = EventStoreDbLog::open_read_only(server.url().parse().unwrap(), options()).await.unwrap();
+    let sought = log.read_stream(&orders[3].into(), 0, 1).await.unwrap().remove(0);
+    let changed = store.log().last_of(&orders[6].into()).await.unwrap().unwrap();
+
+    let log = EventStoreDbLog::open_read_only(server.url().parse().unwrap(), options()).await.unwrap();
+    let api = Api::over_log(Arc::new(log));
+    let mut row = order_row(&[placed(1).into()]);
+    (row.order_id, row.revision, row.updated_at) = (orders[6], changed.revision, changed.recorded_at);
+    api.queries.change(|rows| rows.orders.push(row));
+    let begun = server.calls().all_reads;
+    let page = api.get(&format!("/v1/events?limit=1&from={}", sought.recorded_at)).await.expect(200);
+    assert_eq!(page["items"][0]["recorded_at"], sought.recorded_at.to_string(), "{page}");
+    let reads = server.calls().all_reads - begun;
+    assert!(reads <= 4, "{reads} reads of the log, which has 5,000 events");
 }
 
 #[tokio::test]

@@ -119,7 +119,11 @@ impl EventLog for EventStoreDbLog {
         if limit == 0 || from >= NUMBER_MAX {
             return Ok(Vec::new());
         }
-        self.server.stream(stream, from, limit).await
+        let events = self.server.stream(stream, from, limit).await?;
+        if let Some(first) = events.first() {
+            self.times.note(first.position, first.recorded_at);
+        }
+        Ok(events)
     }
 
     async fn last_of(&self, stream: &StreamName) -> Result<Option<RecordedEvent>, ReadError> {
