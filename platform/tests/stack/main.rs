@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod customers;
+mod feed;
 mod process;
 mod stack;
 mod traces;

@@ -96,6 +96,25 @@ impl Stack {
         format!("http://{}", self.command_listen())
     }
 
+    pub fn query_url(&self) -> String {
+        format!("http://{}", self.query_listen)
+    }
+
+    /// Sends a command, which must succeed. Its path is its idempotency key.
+    pub async fn send(&self, path: &str, body: Value, traceparent: Option<&str>) -> Value {
+        let request = self.http.post(format!("{}{path}", self.command_url())).json(&body);
+        let request = request.header("idempotency-key", path);
+        let request = match traceparent {
+            Some(traceparent) => request.header("traceparent", traceparent),
+            None => request,
+        };
+        let answer = request.send().await.unwrap();
+        let status = answer.status();
+        let answer: Value = answer.json().await.unwrap();
+        assert!(status.is_success(), "{path} was answered with {status}: {answer}");
+        answer
+    }
+
     /// The binary with the settings of this stack and no others.
     fn orderly(&self, arguments: &[&str]) -> Command {
         let (address, _database) = self.postgres_url.rsplit_once('/').unwrap();

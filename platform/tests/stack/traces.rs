@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use axum::{Router, http::StatusCode, routing::post};
 use infra::signature::SigningSecret;
-use serde_json::{Value, json};
+use serde_json::json;
 use tests::{
     collector::{CollectedSpan, Collector},
     eventstoredb::{FixtureOptions, Server},
@@ -25,20 +25,6 @@ async fn receiver() -> String {
     let router = Router::new().route("/hook", post(async || StatusCode::NO_CONTENT));
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
     url
-}
-
-async fn send(stack: &Stack, path: &str, body: Value, traceparent: Option<&str>) -> Value {
-    let request = reqwest::Client::new().post(format!("{}{path}", stack.command_url())).json(&body);
-    let request = request.header("idempotency-key", path);
-    let request = match traceparent {
-        Some(traceparent) => request.header("traceparent", traceparent),
-        None => request,
-    };
-    let answer = request.send().await.unwrap();
-    let status = answer.status();
-    let answer: Value = answer.json().await.unwrap();
-    assert!(status.is_success(), "{path} was answered with {status}: {answer}");
-    answer
 }
 
 /// The roles whose processes have a span, with the role that the span names.
@@ -73,14 +59,14 @@ async fn one_trace_of_one_order_has_spans_of_every_role_over_kafka() {
     for role in ROLES {
         processes.push(stack.start(role, &[]).await);
     }
-    send(&stack, "/v1/stock/A/receipts", json!({"quantity": 10}), None).await;
+    stack.send("/v1/stock/A/receipts", json!({"quantity": 10}), None).await;
     let hook = json!({"url": receiver().await, "event_types": ["order.*"]});
-    send(&stack, "/v1/webhook-subscriptions", hook, None).await;
+    stack.send("/v1/webhook-subscriptions", hook, None).await;
 
     let traceparent = format!("00-{TRACE_ID}-{CALLER}-01");
     let order = json!({"currency": "GBP", "lines": [{"sku": "A", "quantity": 1, "unit_price": 250}],
         "payment": {"method": "ok"}});
-    let placed = send(&stack, "/v1/orders", order, Some(&traceparent)).await;
+    let placed = stack.send("/v1/orders", order, Some(&traceparent)).await;
     let order_id = placed["order_id"].as_str().unwrap();
     let paid = stack.until_paid(order_id, &traceparent).await;
     assert_eq!(paid["payment_status"], "paid");
