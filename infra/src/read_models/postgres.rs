@@ -5,6 +5,7 @@
 
 mod audit;
 mod copy;
+mod ended_orders;
 mod listener;
 mod money;
 mod order_lists;
@@ -31,6 +32,7 @@ use uuid::Uuid;
 pub use self::rebuild::PostgresRebuild;
 use self::{
     audit::{Scan, Stop},
+    ended_orders::Marks,
     listener::{CHANGES_CHANNEL, Listener},
 };
 use super::{
@@ -46,7 +48,7 @@ use crate::{
 
 /// Stored in `log.schema_version`. Raise it by one with each change of a table, or of what a column holds
 /// (JSON included): programs then refuse older schemas and ask for a rebuild.
-pub(super) const SCHEMA_VERSION: i32 = 9;
+pub(super) const SCHEMA_VERSION: i32 = 10;
 
 /// The SQL files of the subjects.
 const SCHEMAS: [&str; 6] =
@@ -127,13 +129,14 @@ async fn scan_encoded_rows(scan: &Scan<'_, EncodedRow>) -> Result<(), Stop> {
 #[derive(Debug, Clone)]
 pub struct PostgresReadModels {
     database: Database,
+    marks: Marks,
 }
 
 impl PostgresReadModels {
     /// Opens the read models of a database, or creates empty ones.
     pub async fn open(database: Database) -> Result<Self, PostgresOpenError> {
         schema::ensure(&database).await?;
-        Ok(Self { database })
+        Ok(Self { database, marks: Marks::default() })
     }
 }
 
@@ -148,6 +151,7 @@ impl ReadModels for PostgresReadModels {
     }
 
     async fn checkpoint(&self, partition: &Partition) -> Result<Option<Reached>, ReadModelError> {
+        self.marks.may_be_missing();
         self.database.run(async |client| projections::checkpoint(client, partition).await).await
     }
 
@@ -160,7 +164,12 @@ impl ReadModels for PostgresReadModels {
     }
 
     async fn commit(&self, changes: Changes) -> Result<(), ReadModelError> {
-        self.database.run(async |client| Ok(Box::pin(write(client, &changes)).await?.commit().await?)).await
+        let commit = async |client: &mut Object| {
+            Box::pin(write(client, &changes)).await?.commit().await?;
+            self.marks.follow(&self.database, client, &changes.rows).await;
+            Ok(())
+        };
+        self.database.run(commit).await
     }
 
     async fn rehearse(&self, changes: Changes) -> Result<(), ReadModelError> {

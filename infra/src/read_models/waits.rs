@@ -58,8 +58,7 @@ pub struct WaitFilter {
 /// Lists waits for operators.
 #[async_trait]
 pub trait WaitQueries: Send + Sync + 'static {
-    /// The cost grows with the current waits, not with all orders. For releases in Postgres it grows with the
-    /// open reservations.
+    /// The cost grows with the current waits, not with all orders.
     async fn waits(&self, filter: &WaitFilter, limit: usize) -> Result<RowPage<Wait>, ReadModelError>;
 }
 

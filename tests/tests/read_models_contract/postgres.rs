@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use domain::order::OrderStatus;
 use infra::{
     postgres::Database,
     read_models::{
-        OverdueQueries, Queries, ReadModels,
+        OverdueQueries, Queries, ReadModels, ReservationRow, Rows,
         postgres::{PostgresQueries, PostgresReadModels},
     },
 };
 
-use super::{Fixture, read_models_contract};
+use super::{Fixture, Sample, order_id, partition, read_models_contract, rows::releases, sku, step_with};
 use crate::support::TestDatabase;
 
 struct Postgres {
@@ -52,3 +53,22 @@ read_models_contract!(
     #[ignore = "needs Postgres: infra/dev/services up"]
     Postgres
 );
+
+/// A process that is killed between a commit and its marks leaves a reservation without a mark.
+#[tokio::test]
+#[ignore = "needs Postgres: infra/dev/services up"]
+async fn the_next_owner_of_a_partition_marks_the_reservations_of_ended_orders_that_the_last_one_left_out() {
+    let fixture = Postgres::fresh().await;
+    let order = Sample { status: OrderStatus::Cancelled, ..Sample::numbered(1) }.row();
+    let held = ReservationRow { sku: sku("A"), order_id: order_id(1), quantity: 1 };
+    let rows = Rows { orders: vec![order], reservations: vec![held], ..Rows::default() };
+    fixture.models.commit(step_with(1, rows)).await.unwrap();
+    let unmark = "UPDATE orderly_read_models.reservations SET order_ended = false";
+    fixture.database.client().await.batch_execute(unmark).await.unwrap();
+    fixture.models.commit(step_with(2, Rows::default())).await.unwrap();
+    assert_eq!(releases(&*fixture.queries).await, []);
+
+    fixture.models.checkpoint(&partition()).await.unwrap();
+    fixture.models.commit(step_with(3, Rows::default())).await.unwrap();
+    assert_eq!(releases(&*fixture.queries).await, [order_id(1)]);
+}

@@ -8,8 +8,8 @@ use domain::{
     payment::{PaymentDecider, PaymentEvent, PaymentRequested, PaymentTerms},
 };
 use infra::read_models::{
-    OrderSummaryRow, PaymentFilter, PaymentRow, PaymentSummaryRow, RefundTimes, ReservationRow, RowKeys,
-    Rows, StockRow,
+    OrderSummaryRow, PaymentFilter, PaymentRow, PaymentSummaryRow, Queries, RefundTimes, ReservationRow,
+    RowKeys, Rows, StockRow, WaitFilter, WaitKind,
 };
 
 use super::{Fixture, Sample, at, order_id, payment_id, sku, step_with};
@@ -125,8 +125,19 @@ pub async fn closed_reservations_are_deleted<F: Fixture>(fixture: F) {
     assert_eq!(left.items, [reservation(2, 2)]);
 }
 
+/// The ended orders that wait for the release of their stock, in ascending order of id.
+pub async fn releases(queries: &dyn Queries) -> Vec<OrderId> {
+    let all = WaitFilter { since_before: at(1_000), after: None };
+    let waits = queries.waits(&all, 100).await.unwrap().items.into_iter();
+    let mut waiting: Vec<_> =
+        waits.filter(|wait| wait.kind == WaitKind::Release).map(|wait| OrderId(wait.id)).collect();
+    waiting.sort_unstable();
+    waiting
+}
+
 pub async fn open_reservations_of_ended_orders_are_found_in_either_order_of_writing<F: Fixture>(fixture: F) {
     let (models, overdue) = (fixture.models(), fixture.overdue());
+    let waiting = async || releases(&*fixture.queries()).await;
     let found = async || {
         let (mut found, mut after): (Vec<OrderId>, _) = (Vec::new(), None);
         loop {
@@ -150,6 +161,7 @@ pub async fn open_reservations_of_ended_orders_are_found_in_either_order_of_writ
         .await
         .unwrap();
     assert_eq!(found().await, []);
+    assert_eq!(waiting().await, []);
     models
         .commit(step_with(3, Rows { orders: vec![order(1, OrderStatus::Cancelled)], ..Rows::default() }))
         .await
@@ -179,6 +191,7 @@ pub async fn open_reservations_of_ended_orders_are_found_in_either_order_of_writ
     let mut expected = vec![order_id(1), order_id(2), order_id(3)];
     expected.sort_unstable();
     assert_eq!(found().await, expected);
+    assert_eq!(waiting().await, expected);
 
     // A partial release leaves the reservation open; closing deletes it.
     models
@@ -186,11 +199,13 @@ pub async fn open_reservations_of_ended_orders_are_found_in_either_order_of_writ
         .await
         .unwrap();
     assert_eq!(found().await, expected);
+    assert_eq!(waiting().await, expected);
     for (position, number) in (8..).zip(1..=3) {
         let reservations_closed = vec![(sku("A"), order_id(number))];
         models.commit(step_with(position, Rows { reservations_closed, ..Rows::default() })).await.unwrap();
     }
     assert_eq!(found().await, []);
+    assert_eq!(waiting().await, []);
 }
 
 pub async fn orders_left_placed_are_found<F: Fixture>(fixture: F) {

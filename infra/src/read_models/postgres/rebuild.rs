@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 use tokio_postgres::{Client, error::SqlState};
 
-use super::{CHANGES_CHANNEL, audit, copy_rows, projections, schema};
+use super::{CHANGES_CHANNEL, audit, copy_rows, ended_orders, projections, schema};
 use crate::{
     postgres::{Database, Fault},
     read_models::{
@@ -77,6 +77,7 @@ impl Staging for OpenSchema {
         let Self { database, client } = *self;
         projections::copy(&client, &progress).await?;
         schema::create_indexes(&client).await?;
+        ended_orders::mark_all(&client).await?;
         client.batch_execute("COMMIT").await?;
         Ok(Box::new(StagedSchema { database, client: Some(client) }))
     }

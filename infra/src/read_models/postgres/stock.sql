@@ -11,7 +11,10 @@ CREATE TABLE stock (
 CREATE TABLE reservations (
     sku      text COLLATE "C" NOT NULL,
     order_id uuid             NOT NULL,
-    quantity bigint           NOT NULL CHECK (quantity > 0)
+    quantity bigint           NOT NULL CHECK (quantity > 0),
+    -- Whether the order has ended: waits are found through this. A mark follows the commit of the reservation or of the
+    -- end: see ended_orders.rs.
+    order_ended boolean       NOT NULL DEFAULT false
 );
 
 -- The events of stock streams that belong to an order. Rows are only added.
@@ -27,4 +30,6 @@ CREATE TABLE order_stock_events (
 ALTER TABLE stock ADD PRIMARY KEY (sku);
 CREATE INDEX stock_by_available ON stock (available, sku);
 ALTER TABLE reservations ADD PRIMARY KEY (sku, order_id);
+-- Holds few rows at a time.
+CREATE INDEX reservations_of_ended_orders ON reservations (order_id) WHERE order_ended;
 ALTER TABLE order_stock_events ADD PRIMARY KEY (order_id, position);

@@ -11,12 +11,13 @@ use serde_json::Value;
 use tokio_postgres::{Client, NoTls};
 
 use super::{
+    ended_orders::MARK,
     order_lists::{self, DIALECT},
     orders::MOVE_SKUS,
     payments, schema,
     stock::{BY_AVAILABLE, BY_SKU, CLOSE_RESERVATIONS},
     values::bound,
-    waits::{ENDED_WITH_RESERVATIONS, ORDERS_DUE, PAYMENTS_AWAITING, RUN_OUT},
+    waits::{ENDED_WITH_RESERVATIONS, ORDERS_DUE, PAYMENTS_AWAITING, RUN_OUT, waits_sql},
     walks::Walked,
 };
 use crate::{
@@ -196,6 +197,17 @@ async fn plans_of_small_changes(client: &Client) {
     let types = "uuid[], order_status[], timestamptz[], text[]";
     let plan = explain(client, MOVE_SKUS, types, &values).await;
     assert!(rows_read(&plan) < 10, "{plan:#}");
+    let ended =
+        "SELECT order_id FROM reservations JOIN orders USING (order_id) WHERE status = 'cancelled' LIMIT 1";
+    let ended: uuid::Uuid = client.query_one(ended, &[]).await.unwrap().get(0);
+    let values = format!("'{{A, A}}', '{{{placed}, {ended}}}'");
+    let plan = explain(client, MARK, "text[], uuid[]", &values).await;
+    assert!(rows_read(&plan) < 10, "{plan:#}");
+    // Only the marked reservation is read: the orders are too young.
+    let values = format!("'2025-01-01', '-infinity', '{NIL}', -1, 50");
+    let types = "timestamptz, timestamptz, uuid, bigint, bigint";
+    let plan = explain(client, &waits_sql(), types, &values).await.to_string();
+    assert!(plan.contains("reservations_of_ended_orders") && !plan.contains("reservations_pkey"), "{plan}");
     let values = format!("'2026-02-02', '-infinity', '{NIL}', 50");
     for sql in [ORDERS_DUE, RUN_OUT] {
         let plan = explain(client, sql, "timestamptz, timestamptz, uuid, bigint", &values).await;

@@ -40,7 +40,7 @@ fn wait(row: &Row) -> Result<Wait, ReadModelError> {
 /// Each kind of wait has an index of its own, with few rows at a time. OFFSET 0 keeps a look-up from becoming
 /// a join.
 /// $1: since before, $2, $3 and $4: after this begin, id and kind, $5: how many.
-fn waits_sql() -> String {
+pub(super) fn waits_sql() -> String {
     let branch = |kind: WaitKind| {
         let (since, id, rows) = match kind {
             WaitKind::Allocation => ("recorded_at", "order_id", "orders WHERE status = 'placed'"),
@@ -49,10 +49,7 @@ fn waits_sql() -> String {
                 ("payment_due_at", "order_id", rows)
             }
             WaitKind::Release => {
-                let rows = "(SELECT DISTINCT order_id AS held FROM reservations
-                         WHERE EXISTS (SELECT FROM orders AS ended WHERE ended.order_id = reservations.order_id
-                             AND ended.status IN ('rejected', 'cancelled', 'expired') OFFSET 0)
-                         OFFSET 0) AS holding
+                let rows = "(SELECT DISTINCT order_id AS held FROM reservations WHERE order_ended OFFSET 0) AS holding
                      JOIN orders ON order_id = held WHERE true";
                 ("updated_at", "order_id", rows)
             }
@@ -72,9 +69,8 @@ fn waits_sql() -> String {
     format!("SELECT since, id, kind FROM ({branches}) AS waits ORDER BY since, id, kind LIMIT $5")
 }
 
-/// Joins reservations with orders. A mark on the reservation, as in SQLite, could be wrong here: partitions
-/// of stock and of orders have different owners. Costs grow with the open reservations, not with the ended
-/// orders.
+/// Joins reservations with orders: the mark on a reservation may be missing until its next owner looks for it. Costs
+/// grow with the open reservations, not with the ended orders.
 pub(super) const ENDED_WITH_RESERVATIONS: &str = "SELECT DISTINCT order_id FROM reservations
      WHERE order_id > $1 AND EXISTS (SELECT FROM orders WHERE orders.order_id = reservations.order_id
          AND status IN ('rejected', 'cancelled', 'expired') OFFSET 0)

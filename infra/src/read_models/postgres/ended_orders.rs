@@ -1,0 +1,87 @@
+//! Marks the open reservations of orders that have ended.
+//!
+//! Partitions of stock and of orders have different owners, so neither owner sees a reservation and the end of its order in
+//! one transaction for sure. Each owner looks for new pairs after its own commit. Of two commits, the later owner finds both.
+//! If a process ends between its commit and its marks, the next owner of the partition looks at all reservations.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use deadpool_postgres::Object;
+use tokio_postgres::Client;
+use uuid::Uuid;
+
+use crate::{
+    postgres::Database,
+    read_models::{ReadModelError, Rows, orders::skus_of},
+};
+
+/// The reservations of these pairs. A row that another transaction has locked is skipped: that one looks after its commit.
+pub(super) const MARK: &str = "UPDATE reservations SET order_ended = true
+     FROM (SELECT sku, order_id FROM (SELECT * FROM unnest($1::text[], $2::uuid[]) AS changed (sku, order_id)
+               WHERE EXISTS (SELECT FROM orders WHERE orders.order_id = changed.order_id
+                   AND status IN ('rejected', 'cancelled', 'expired') OFFSET 0) OFFSET 0) AS of_ended
+           JOIN reservations AS held USING (sku, order_id)
+           WHERE NOT held.order_ended FOR UPDATE OF held SKIP LOCKED) AS ended
+     WHERE reservations.sku = ended.sku AND reservations.order_id = ended.order_id";
+const MARK_ALL: &str = "UPDATE reservations SET order_ended = true
+     FROM (SELECT sku, order_id FROM reservations AS held
+           WHERE NOT order_ended AND EXISTS (SELECT FROM orders WHERE orders.order_id = held.order_id
+               AND status IN ('rejected', 'cancelled', 'expired') OFFSET 0)
+           FOR UPDATE OF held SKIP LOCKED) AS ended
+     WHERE reservations.sku = ended.sku AND reservations.order_id = ended.order_id";
+
+/// Whether marks may be missing. Shared by all clones of a writer.
+#[derive(Debug, Clone)]
+pub(super) struct Marks(Arc<AtomicBool>);
+
+impl Default for Marks {
+    /// The process before this one may have ended before its marks.
+    fn default() -> Self {
+        Self(Arc::new(AtomicBool::new(true)))
+    }
+}
+
+impl Marks {
+    /// Another process may have owned the partition.
+    pub fn may_be_missing(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Marks what a commit has changed. The commit stands if this fails: the next one looks at all reservations.
+    pub async fn follow(&self, database: &Database, client: &Object, rows: &Rows) {
+        let all = self.0.swap(false, Ordering::Relaxed);
+        let marked = if all { mark_missing(database).await } else { mark(client, rows).await };
+        if let Err(error) = marked {
+            self.may_be_missing();
+            tracing::warn!(%error, "Cannot mark reservations of ended orders; the next commit looks at all of them");
+        }
+    }
+}
+
+async fn mark(client: &Object, rows: &Rows) -> Result<(), ReadModelError> {
+    let reserved = rows.reservations.iter().map(|row| (row.sku.as_str(), row.order_id.0));
+    let ended = rows.orders.iter().filter(|row| row.order.status().is_final());
+    let of_ended =
+        ended.flat_map(|row| skus_of(&row.order).into_iter().map(|sku| (sku.as_str(), row.order_id.0)));
+    let (skus, orders): (Vec<&str>, Vec<Uuid>) = reserved.chain(of_ended).unzip();
+    if skus.is_empty() {
+        return Ok(());
+    }
+    let statement = client.prepare_cached(MARK).await?;
+    client.execute(&statement, &[&skus, &orders]).await?;
+    Ok(())
+}
+
+/// Looks at all reservations, in a session for long work.
+async fn mark_missing(database: &Database) -> Result<(), ReadModelError> {
+    mark_all(&database.session().await?).await
+}
+
+/// Marks all reservations of the schema of a session.
+pub(super) async fn mark_all(client: &Client) -> Result<(), ReadModelError> {
+    client.execute(MARK_ALL, &[]).await?;
+    Ok(())
+}
