@@ -161,7 +161,6 @@ def pages(shop, forms):
     named = {
         "/": "/",
         "/orders": "/orders",
-        "/orders, page 1000": shop.deep("/v1/orders").replace("/v1", ""),
         "/orders, the largest customer": f"/orders?customer_id={LARGEST}",
         "/orders, a SKU in a fifth of the orders": "/orders?sku=HOT",
         "/orders, three filters": "/orders?country=Malta&payment_status=paid&sku=HOT",

@@ -168,16 +168,17 @@ impl<'a> History<'a> {
         context: &CommandContext,
     ) -> Result<Vec<(EventId, A::Event)>, A::Refusal> {
         let name = A::command_name(&command);
-        let decided = A::decide(&aggregate.state, command)?;
+        let mut decided = A::decide(&aggregate.state, command)?;
         if decided.is_empty() {
             return Ok(Vec::new());
+        }
+        for event in &mut decided {
+            A::evolve(&mut aggregate.state, event);
+            A::complete(event, &aggregate.state);
         }
         let expected = ExpectedRevision::of(aggregate.revision);
         let events = seal::<A>(context, name, &decided);
         let ids: Vec<EventId> = events.iter().map(|event| event.id).collect();
-        for event in &decided {
-            A::evolve(&mut aggregate.state, event);
-        }
         aggregate.revision = Some(expected.next() + events.len() as u64 - 1);
         self.events += events.len() as u64;
         (self.append)(Append { stream, expected, events, epoch: None });

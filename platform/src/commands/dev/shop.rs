@@ -51,6 +51,7 @@ enum Fate {
     PartiallyPaid,
     Paid,
     PartiallyShipped,
+    PartiallyDelivered,
     Shipped,
     Delivered,
     /// A unit came back, and its money is not refunded.
@@ -63,7 +64,7 @@ enum Fate {
 
 impl Fate {
     /// Of ten thousand orders.
-    const SHARES: [(Self, u32); 18] = [
+    const SHARES: [(Self, u32); 19] = [
         (Self::Rejected, 150),
         (Self::Unpaid, 250),
         (Self::Cancelled, 100),
@@ -76,12 +77,13 @@ impl Fate {
         (Self::PartiallyPaid, 50),
         (Self::Paid, 300),
         (Self::PartiallyShipped, 100),
+        (Self::PartiallyDelivered, 50),
         (Self::Shipped, 600),
         (Self::Overpaid, 50),
         (Self::RefundDue, 150),
         (Self::PartiallyReturned, 200),
         (Self::Returned, 200),
-        (Self::Delivered, 7_146),
+        (Self::Delivered, 7_096),
     ];
 
     fn of(rng: &mut Rng, number: u64, orders: u64) -> Self {
@@ -114,6 +116,7 @@ impl Fate {
             | Self::PartiallyPaid
             | Self::Paid
             | Self::PartiallyShipped
+            | Self::PartiallyDelivered
             | Self::Shipped
             | Self::Delivered
             | Self::Overpaid
@@ -223,6 +226,7 @@ impl Shop {
             Fate::CancelledAndRefunded
             | Fate::Paid
             | Fate::PartiallyShipped
+            | Fate::PartiallyDelivered
             | Fate::Shipped
             | Fate::Delivered
             | Fate::Overpaid
@@ -250,13 +254,13 @@ impl Shop {
             sale,
             OrderCommand::Ship {
                 shipment_id,
-                lines: (fate == Fate::PartiallyShipped).then(first_unit),
+                lines: matches!(fate, Fate::PartiallyShipped | Fate::PartiallyDelivered).then(first_unit),
                 carrier: Some("Royal Mail".to_owned()),
                 tracking_number: None,
                 now: self.placed_at(number),
             },
         );
-        if fate >= Fate::Delivered {
+        if fate >= Fate::Delivered || fate == Fate::PartiallyDelivered {
             history.order(sale, OrderCommand::Deliver { shipment_id });
         }
         let (lines, refund_amount) = match fate {
