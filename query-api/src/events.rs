@@ -127,7 +127,7 @@ pub async fn events(
     Params(WantedPage { filter, paging }): Params<WantedPage>,
 ) -> Result<Response, Failure<ListProblems>> {
     let after: Option<u64> = paging.after()?;
-    let searching = async { search(&api, api.log.get().await?, &filter, after, paging.limit).await };
+    let searching = search(&api, &filter, after, paging.limit);
     let Found { events, go_on_after, searched_until } = api.query(searching).await?;
     let items = events.iter().map(|entry| LogEvent::of(entry.row())).collect();
     let next_cursor = paging.cursor_after(go_on_after);
@@ -277,11 +277,11 @@ async fn position_before(
 /// At most `limit` events. `key`: where the page before went on.
 pub(crate) async fn search(
     api: &QueryApi,
-    log: &dyn EventLog,
     wanted: &EventsParams,
     key: Option<u64>,
     limit: usize,
 ) -> Result<Found, ReadError> {
+    let log = api.log.get().await?;
     let mut place = Place::begin(api, log, wanted, key).await?;
     let filter = Filter::of(wanted);
     let is_beyond = |event: &RecordedEvent| {
@@ -322,14 +322,14 @@ pub(crate) async fn search(
 
 /// Events in the order of the log, from [`EVENTS_BEFORE`] before a position on.
 pub(crate) async fn search_around(
-    log: &dyn EventLog,
+    api: &QueryApi,
     wanted: &EventsParams,
     position: Position,
     limit: usize,
 ) -> Result<Found, ReadError> {
-    let mut before = log.read_back(Some(position), EVENTS_BEFORE).await?;
-    let Some(first) = before.pop() else { return search(log, wanted, None, limit).await };
-    let mut found = search(log, wanted, Some(first.position), limit).await?;
+    let mut before = api.log.get().await?.read_back(Some(position), EVENTS_BEFORE).await?;
+    let Some(first) = before.pop() else { return search(api, wanted, None, limit).await };
+    let mut found = search(api, wanted, Some(first.position), limit).await?;
     if Filter::of(wanted).matches(&first) {
         found.events.insert(0, first.into());
     }

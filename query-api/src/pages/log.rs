@@ -101,7 +101,7 @@ pub(super) async fn log(
 ) -> Result<Response, Refused> {
     let (filter, paging) = (wanted.filter(&view), &wanted.paging);
     let after: Option<u64> = paging.after()?;
-    let found = api.query(async { search(api.log.get().await?, &filter, after, paging.limit).await }).await?;
+    let found = api.query(search(&api, &filter, after, paging.limit)).await?;
     let next = paging.cursor_after(found.go_on_after);
     // What is older, or ended before now, does not change.
     let is_tail = after.is_none() && filter.to.is_none();

@@ -94,10 +94,9 @@ async fn read(api: &QueryApi, correlation: Uuid, wanted: &TreeParams) -> Result<
     let latest_first = is_backwards(wanted);
     let filter = EventsParams { correlation_id, latest_first, ..EventsParams::default() };
     let reading = async {
-        let log = api.log.get().await?;
         match wanted.around {
-            Some(position) => search_around(log, &filter, position, EVENTS_MAX).await,
-            None => search(log, &filter, wanted.after, EVENTS_MAX).await,
+            Some(position) => search_around(api, &filter, position, EVENTS_MAX).await,
+            None => search(api, &filter, wanted.after, EVENTS_MAX).await,
         }
     };
     let mut found = api.query(reading).await?;
