@@ -43,7 +43,10 @@ async fn a_page_verifies_the_read_models_and_says_which_rows_differ() {
     rows.execute("UPDATE stock SET on_hand = on_hand + 1", ()).unwrap();
     let broken = run(&server, "verify", &[]).await;
     assert!(broken.contains("differ from the log: run `orderly projections rebuild`"), "{broken}");
-    assert!(broken.contains("stock Sku(&quot;85123A&quot;): stored: ") && !broken.contains("No difference."), "{broken}");
+    assert!(
+        broken.contains("stock Sku(&quot;85123A&quot;): stored: ") && !broken.contains("No difference."),
+        "{broken}"
+    );
 }
 
 #[tokio::test]
@@ -58,7 +61,10 @@ async fn a_page_adds_up_what_was_recorded_until_an_instant() {
     let before = run(&server, "totals", &[("at", "2001-01-01T00:00")]).await;
     assert!(before.contains("0 SKUs") && !before.contains("15.00"), "{before}");
     let shown = server.page("/audit/then?of=A&at=2100-01-01").await;
-    assert!(shown.contains("<dd class=\"value\">9</dd>") && shown.contains("<dd class=\"value\">6</dd>"), "{shown}");
+    assert!(
+        shown.contains("<dd class=\"value\">9</dd>") && shown.contains("<dd class=\"value\">6</dd>"),
+        "{shown}"
+    );
 }
 
 #[tokio::test]

@@ -43,7 +43,8 @@ async fn audited() -> (Pages, Arc<Held>, Browser) {
     let held = Arc::new(Held(Semaphore::new(0)));
     let auditor: Option<Arc<dyn Auditor>> = Some(held.clone());
     let log = LogAccess::of(pages.shop.events().log());
-    let api = QueryApi::new(pages.shop.queries.clone(), None, log, Clock::system(), QueryApiOptions::default());
+    let api =
+        QueryApi::new(pages.shop.queries.clone(), None, log, Clock::system(), QueryApiOptions::default());
     let keys = SecretKeys::of_this_process().unwrap();
     let options =
         PagesOptions { platform: Platform::default(), measurements: None, commands: None, auditor, keys };
@@ -60,7 +61,8 @@ async fn start(browser: &Browser, action: &str, fields: &[(&str, &str)]) -> Show
 }
 
 async fn until(browser: &Browser, text: &str) -> Shown {
-    eventually(text, async || Some(browser.get("/audit").await).filter(|shown| shown.html.contains(text))).await
+    eventually(text, async || Some(browser.get("/audit").await).filter(|shown| shown.html.contains(text)))
+        .await
 }
 
 #[tokio::test]
@@ -70,7 +72,10 @@ async fn one_run_at_a_time_shows_its_progress_and_its_result() {
     idle.has("No run is under way.").has_not("data-every").has("orderly audit verify");
     assert_eq!(start(&browser, "verify", &[]).await.location(), "/audit");
     let under_way = until(&browser, "5 of 1,000 events read").await;
-    under_way.has("<progress max=\"1000\" value=\"5\"").has("data-every=\"1000\"").has("Started by anonymous");
+    under_way
+        .has("<progress max=\"1000\" value=\"5\"")
+        .has("data-every=\"1000\"")
+        .has("Started by anonymous");
     start(&browser, "export", &[("to", "2026-01-01")]).await.expect(409).has("another run is under way");
 
     held.0.add_permits(1);
@@ -115,7 +120,9 @@ async fn an_order_and_a_sku_are_shown_as_of_an_instant() {
     assert_eq!(now.location(), format!("/orders/{order}?revision={last}"));
     browser.get(&format!("/audit/then?of=order-{order}&at=2001-01-01")).await.expect(404);
     let sku = browser.get("/audit/then?of=A&at=2100-01-01").await.expect(200);
-    sku.has("<dd class=\"value\">100</dd>").has("<dd class=\"value\">2</dd>").has("<dd class=\"value\">98</dd>");
+    sku.has("<dd class=\"value\">100</dd>")
+        .has("<dd class=\"value\">2</dd>")
+        .has("<dd class=\"value\">98</dd>");
     browser.get("/audit/then?of=A&at=2001-01-01").await.expect(404);
     browser.get("/audit/then?of=A&at=soon").await.expect(400);
 }

@@ -18,14 +18,22 @@ async fn the_log_shows_the_latest_events_first_and_follows_the_feed() {
     let id = pages.paid_order(&[line("A", 2, 500)]).await;
     let browser = pages.browser();
     let shown = browser.get("/log").await.expect(200);
-    shown.has(&format!("href=\"/orders/{id}\"")).has("href=\"/stock/A\"").has("2 units").has("&quot;quantity&quot;");
+    shown
+        .has(&format!("href=\"/orders/{id}\""))
+        .has("href=\"/stock/A\"")
+        .has("2 units")
+        .has("&quot;quantity&quot;");
     shown.has("data-feed=\"/v1/feed?topic=tiles\"").has("id=\"pause\"").has("Idempotency key");
     let place = |text: &str| shown.html.find(text).unwrap_or_else(|| panic!("{text} is missing"));
     assert!(place("<strong>Captured</strong>") < place("<strong>Placed</strong>"));
     assert!(place("<strong>Placed</strong>") < place("<strong>Received</strong>"));
 
     let stock = browser.get("/log?stream=stock-A").await.expect(200);
-    stock.has("Reserved").has("Received").has_not("<strong>Placed").has("data-feed=\"/v1/feed?stream=stock-A\"");
+    stock
+        .has("Reserved")
+        .has("Received")
+        .has_not("<strong>Placed")
+        .has("data-feed=\"/v1/feed?stream=stock-A\"");
     let placed = browser.get("/log?event_type=order.placed.v2&stream=&actor=&from=&to=").await.expect(200);
     placed.has("<strong>Placed").has_not("<strong>Reserved");
     placed.has("/v1/events?latest_first=true&amp;event_type=order.placed.v2\"");
@@ -87,7 +95,7 @@ async fn a_correlation_is_a_tree_of_causes_and_effects() {
 #[tokio::test]
 async fn today_shows_the_last_events_in_words() {
     let pages = Pages::open().await;
-    browser_without_events(&pages).await;
+    pages.browser().get("/").await.expect(200).has("Nothing was recorded yet.");
     let id = pages.paid_order(&[line("A", 2, 500)]).await;
     let shown = pages.browser().get("/").await.expect(200);
     let (_, last) = shown.html.split_once("Last events").unwrap();
@@ -96,10 +104,6 @@ async fn today_shows_the_last_events_in_words() {
     }
     // An order has more than twelve events with its stock.
     assert!(last.matches("<li class=\"event ").count() <= 12);
-}
-
-async fn browser_without_events(pages: &Pages) {
-    pages.browser().get("/").await.expect(200).has("Nothing was recorded yet.");
 }
 
 #[tokio::test]
