@@ -37,7 +37,9 @@ async function look(browser, pages) {
       page.on("console", (line) => line.type() === "error" && !line.text().includes("404") && refuse(line.text()));
       page.on("pageerror", (error) => refuse(String(error)));
       await page.setViewport(viewport);
-      await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: theme }]);
+      // A part that has just changed is pale for a moment, unless its reader wants no motion.
+      const calm = { name: "prefers-reduced-motion", value: "reduce" };
+      await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: theme }, calm]);
       for (const [name, address] of Object.entries(pages)) {
         place = `${name}, ${theme}, ${size}`;
         await open(page, address);

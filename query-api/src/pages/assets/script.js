@@ -29,7 +29,7 @@ function swap(html, shines) {
     announce(part, copy);
     part.replaceWith(copy);
     if (focus) sameAs(focus, copy)?.focus();
-    if (shines && !calm.matches) for (const one of changed(copy, known)) one.animate([{ opacity: 0.4 }, { opacity: 1 }], 400);
+    if (shines && !calm.matches) for (const one of changed(copy, known)) one.animate([{ opacity: 0.5 }, { opacity: 1 }], 400);
   }
 }
 
