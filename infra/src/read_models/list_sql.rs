@@ -29,6 +29,8 @@ pub(super) struct Dialect {
     pub(super) is_set: &'static str,
     /// Joins orders to a page, so that the page is walked and each order is looked up.
     pub(super) look_up: &'static str,
+    /// The column of orders that finds a row at once. Every index has it.
+    pub(super) row: &'static str,
     /// Ends a sub-query that is to be run as it is written, and not as a part of the statement around it.
     pub(super) by_itself: &'static str,
     /// The condition that a value is among those that a statement selects, which is run once.

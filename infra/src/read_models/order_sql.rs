@@ -70,10 +70,10 @@ impl ListSql {
             return Some(format!("SELECT count(*), count(*) FROM ({}) AS page", keys.sql));
         }
         let left = self.conditions_left(filter).join(" AND ");
-        let look_up = self.dialect.look_up;
+        let (look_up, row) = (self.dialect.look_up, self.counted_by(&Self::new(self.dialect).walk(filter)));
         Some(format!(
             "SELECT count(*), count(CASE WHEN {left} THEN 1 END) FROM ({}) AS page
-             {look_up} orders ON order_id = page_id",
+             {look_up} orders ON orders.{row} = page_id",
             keys.sql
         ))
     }
@@ -108,6 +108,7 @@ impl ListSql {
         let (key, direction) = (key_column(filter.sort), filter.direction.as_str());
         let within = self.within(filter);
         let source = self.indexed(walk.table, walk.index);
+        let id = if is_sorted { "order_id" } else { self.counted_by(&walk) };
         let by_itself = self.dialect.by_itself;
         let branch = |range: &String| {
             // Few orders are found by their ids, and then checked and sorted together. Otherwise each range is walked in
@@ -122,7 +123,7 @@ impl ListSql {
             let checked = checked_at_once.iter().chain(&walk.checks).map(String::as_str);
             let conditions: Vec<&str> = [condition, within.as_str()].into_iter().chain(checked).collect();
             format!(
-                "SELECT * FROM (SELECT {key} AS page_key, order_id AS page_id FROM {rows} WHERE {}{end}) AS branch",
+                "SELECT * FROM (SELECT {key} AS page_key, {id} AS page_id FROM {rows} WHERE {}{end}) AS branch",
                 conditions.join(" AND ")
             )
         };
@@ -135,6 +136,11 @@ impl ListSql {
         };
         let sql = format!("SELECT page_key, page_id FROM ({union}) AS walked {order} LIMIT {limit}");
         Some(Keys { sql, has_all_filters })
+    }
+
+    /// The column by which a count looks up the orders of a walk. A page needs their ids.
+    fn counted_by(&self, walk: &Walk) -> &'static str {
+        if walk.table == "orders" { self.dialect.row } else { "order_id" }
     }
 
     /// The conditions that the walk of the list leaves to check, one order after another.

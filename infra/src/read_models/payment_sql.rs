@@ -89,7 +89,7 @@ impl ListSql {
         let look_up = self.dialect.look_up;
         format!(
             "SELECT count(*), count(CASE WHEN {left} THEN 1 END) FROM ({}) AS page
-             {look_up} payments ON payment_id = page_id",
+             {look_up} payments ON row_no = page_key",
             keys.sql
         )
     }

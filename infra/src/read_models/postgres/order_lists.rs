@@ -28,6 +28,7 @@ pub(super) static DIALECT: Dialect = Dialect {
     has_state,
     is_set: "",
     look_up: "JOIN",
+    row: "order_id",
     // Keeps the sub-query from becoming a join, which Postgres could walk from the other side.
     by_itself: " OFFSET 0",
     among: |sql| format!("= ANY (ARRAY({sql}))"),

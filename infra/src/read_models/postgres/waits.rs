@@ -49,9 +49,11 @@ pub(super) fn waits_sql() -> String {
                 ("payment_due_at", "order_id", rows)
             }
             WaitKind::Release => {
-                let rows = "(SELECT DISTINCT order_id AS held FROM reservations WHERE order_ended OFFSET 0) AS holding
-                     JOIN orders ON order_id = held WHERE true";
-                ("updated_at", "order_id", rows)
+                // Looks the orders up one by one: a join could walk all orders by their last change.
+                let rows = "(SELECT held, (SELECT updated_at FROM orders WHERE order_id = held) AS ended_at
+                         FROM (SELECT DISTINCT order_id AS held FROM reservations WHERE order_ended) AS marked
+                         OFFSET 0) AS holding WHERE true";
+                ("ended_at", "held", rows)
             }
             WaitKind::Provider => {
                 let rows = "payments WHERE awaits_provider_since IS NOT NULL";

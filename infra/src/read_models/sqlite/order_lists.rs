@@ -22,6 +22,7 @@ pub(super) static DIALECT: Dialect = Dialect {
     is_set: " = 1",
     // SQLite otherwise may walk orders, and look each up in the page.
     look_up: "CROSS JOIN",
+    row: "row_no",
     by_itself: "",
     among: |sql| format!("IN ({sql})"),
 };
