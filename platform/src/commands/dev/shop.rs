@@ -27,7 +27,7 @@ const LARGEST_CUSTOMER: &str = "largest-customer";
 const COUNTRIES: [&str; 6] =
     ["United Kingdom", "United Kingdom", "United Kingdom", "Germany", "France", "Malta"];
 /// From the order to the time at which its payment is due.
-const DUE_AFTER: SignedDuration = SignedDuration::from_hours(72);
+const DUE_AFTER: SignedDuration = SignedDuration::from_hours(24);
 
 /// The last state of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,6 +39,8 @@ enum Fate {
     Unpaid,
     Cancelled,
     CancelledAndRefunded,
+    /// It was cancelled, and then its money arrived.
+    Overpaid,
     /// Its payment was declined, and can be tried again.
     Declined,
     /// The provider has not answered.
@@ -54,8 +56,6 @@ enum Fate {
     PartiallyDelivered,
     Shipped,
     Delivered,
-    /// A unit came back, and its money is not refunded.
-    Overpaid,
     /// A unit came back, and its refund is not paid out.
     RefundDue,
     PartiallyReturned,
@@ -207,6 +207,11 @@ impl Shop {
                 }
             }
             Fate::Cancelled => cancel(history, sale),
+            Fate::Overpaid => {
+                cancel(history, sale);
+                let amount = Some(Amount::new(50).expect("the amount is small"));
+                history.payment(sale, PaymentCommand::Capture { amount, reference });
+            }
             Fate::Declined => {
                 let reason = Some("card_declined: The card was declined.".to_owned());
                 history.payment(sale, PaymentCommand::Fail { reason, retryable: true });
@@ -229,7 +234,6 @@ impl Shop {
             | Fate::PartiallyDelivered
             | Fate::Shipped
             | Fate::Delivered
-            | Fate::Overpaid
             | Fate::RefundDue
             | Fate::PartiallyReturned
             | Fate::Returned => {
@@ -263,17 +267,16 @@ impl Shop {
         if fate >= Fate::Delivered || fate == Fate::PartiallyDelivered {
             history.order(sale, OrderCommand::Deliver { shipment_id });
         }
-        let (lines, refund_amount) = match fate {
-            Fate::Overpaid => (first_unit(), Some(Amount::ZERO)),
-            Fate::RefundDue | Fate::PartiallyReturned => (first_unit(), None),
-            Fate::Returned => (all_units(sale), None),
+        let lines = match fate {
+            Fate::RefundDue | Fate::PartiallyReturned => first_unit(),
+            Fate::Returned => all_units(sale),
             _ => return,
         };
         let lines = lines.into_iter();
         let lines = lines.map(|LineQuantity { line, quantity }| ReturnLine { line, quantity, restock: true });
         let return_id = ReturnId::of_command(CommandId(sale.order_id.0));
         let reason = Some("does not fit".to_owned());
-        let new_return = NewReturn { return_id, lines: lines.collect(), refund_amount, reason };
+        let new_return = NewReturn { return_id, lines: lines.collect(), refund_amount: None, reason };
         history.order(sale, OrderCommand::Return(new_return));
         if fate != Fate::RefundDue {
             pay_out_refunds(history, sale);
