@@ -97,7 +97,7 @@ impl Stack {
     }
 
     pub fn query_url(&self) -> String {
-        format!("http://{}", self.query_listen)
+        format!("http://{}", self.query_listen())
     }
 
     /// Sends a command, which must succeed. Its path is its idempotency key.
