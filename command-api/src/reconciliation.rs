@@ -8,13 +8,13 @@ mod recorded;
 
 use std::collections::{BTreeMap, HashSet};
 
-use domain::{Amount, Currency, DecodeError, OrderId, PaymentId, RefundId, StreamName, Timestamp};
+use domain::{Amount, Currency, DecodeError, PaymentId, RefundId, StreamName, Timestamp};
 use infra::{
     event_store::{EventLog, ReadError},
+    operations::reconciliations::{Difference, Finding, Kind, Sums},
     payment_provider::{Book, BookEntry, BookItem, PaymentProvider, Period, ProviderError},
 };
 use jiff::SignedDuration;
-use serde::Serialize;
 use uuid::Uuid;
 
 use self::recorded::{Recorded, money_of};
@@ -47,80 +47,17 @@ impl Item {
     }
 }
 
-/// What was compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    Charge,
-    Refund,
-    Dispute,
-}
-
-impl Kind {
-    fn of(item: BookItem) -> Self {
-        match item {
-            BookItem::Charge => Self::Charge,
-            BookItem::Refund(_) => Self::Refund,
-            BookItem::Dispute => Self::Dispute,
-        }
-    }
-}
-
-/// The sums of one kind in one currency. Amounts are in minor units.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Sums {
-    pub count: u64,
-    pub ours: Amount,
-    pub theirs: Amount,
-}
-
-/// Why the two sides differ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Finding {
-    /// Only the provider has it.
-    OnlyAtProvider,
-    /// Only the provider has it, and its metadata names a payment that this platform does not have.
-    UnknownPayment,
-    /// Only this platform has it.
-    OnlyHere,
-    OtherAmount,
-    OtherCurrency,
-}
-
-/// A charge, a refund or a dispute that differs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Difference {
-    pub kind: Kind,
-    pub finding: Finding,
-    pub payment_id: PaymentId,
-    pub order_id: Option<OrderId>,
-    /// The number of the charge.
-    pub charge: u32,
-    /// The provider's id of the charge, if it is known.
-    pub charge_reference: Option<String>,
-    pub refund_id: Option<RefundId>,
-    /// The provider's id of the refund, of the dispute, or of the charge.
-    pub reference: Option<String>,
-    /// When the provider made it, or if only this platform has it, when it was recorded.
-    pub at: Timestamp,
-    /// The provider's currency if it has one.
-    pub currency: Currency,
-    /// Minor units, as the next one.
-    pub ours: Amount,
-    pub theirs: Amount,
-}
-
-impl Difference {
-    /// What the provider has beyond what is recorded here.
-    pub fn difference(&self) -> Amount {
-        self.theirs.saturating_sub(self.ours)
+fn kind_of(item: BookItem) -> Kind {
+    match item {
+        BookItem::Charge => Kind::Charge,
+        BookItem::Refund(_) => Kind::Refund,
+        BookItem::Dispute => Kind::Dispute,
     }
 }
 
 /// The result of a comparison.
 #[derive(Debug, Clone, Default)]
-pub struct Reconciliation {
+pub struct Compared {
     pub sums: BTreeMap<(Kind, Currency), Sums>,
     pub differences: Vec<Difference>,
 }
@@ -142,9 +79,9 @@ pub async fn reconcile(
     log: &dyn EventLog,
     provider: &dyn PaymentProvider,
     period: Period,
-) -> Result<Reconciliation, ReconcileError> {
+) -> Result<Compared, ReconcileError> {
     let mut comparison =
-        Comparison { log, provider, period, seen: HashSet::new(), found: Reconciliation::default() };
+        Comparison { log, provider, period, seen: HashSet::new(), found: Compared::default() };
     comparison.read_books().await?;
     comparison.read_log().await?;
     Ok(comparison.found)
@@ -156,7 +93,7 @@ struct Comparison<'a> {
     period: Period,
     /// What is compared already.
     seen: HashSet<(PaymentId, Item)>,
-    found: Reconciliation,
+    found: Compared,
 }
 
 impl Comparison<'_> {
@@ -204,7 +141,7 @@ impl Comparison<'_> {
     }
 
     fn add(&mut self, entry: BookEntry, recorded: &Recorded, ours: Amount, finding: Option<Finding>) {
-        let kind = Kind::of(entry.item);
+        let kind = kind_of(entry.item);
         let refund_id = match entry.item {
             BookItem::Refund(id) => Some(id),
             BookItem::Charge | BookItem::Dispute => None,

@@ -96,6 +96,10 @@ impl<const N: usize> Counters<N> {
         Self(Family { name, labels })
     }
 
+    pub fn name(&self) -> &'static str {
+        self.0.name
+    }
+
     /// The counter with these values of its labels.
     pub fn with(&self, values: [&str; N]) -> Counter {
         metrics::counter!(self.0.name, self.0.labels(values))
@@ -107,6 +111,10 @@ impl<const N: usize> Gauges<N> {
         Self(Family { name, labels })
     }
 
+    pub fn name(&self) -> &'static str {
+        self.0.name
+    }
+
     /// The gauge with these values of its labels.
     pub fn with(&self, values: [&str; N]) -> Gauge {
         metrics::gauge!(self.0.name, self.0.labels(values))
@@ -116,6 +124,10 @@ impl<const N: usize> Gauges<N> {
 impl<const N: usize> Seconds<N> {
     const fn new(name: &'static str, labels: [&'static str; N]) -> Self {
         Self(Family { name, labels })
+    }
+
+    pub fn name(&self) -> &'static str {
+        self.0.name
     }
 
     /// The histogram with these values of its labels.

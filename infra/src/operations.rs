@@ -3,6 +3,7 @@
 pub mod api_keys;
 pub mod parked;
 pub mod postgres;
+pub mod reconciliations;
 pub mod sqlite;
 pub mod webhooks;
 

@@ -6,7 +6,7 @@
 //! writes a row. Each row carries the revision of the stream that it reflects; projectors skip events up to
 //! that revision.
 //!
-//! Files are cut by subject: stock, orders, payments, sales and money hold rows; waits and projections are views
+//! Files are cut by subject: stock, orders, payments, sales, money and counts hold rows; waits and projections are views
 //! of them.
 //!
 //! To add a subject:
@@ -19,6 +19,7 @@
 
 pub mod audit;
 mod codes;
+mod counts;
 mod ddl;
 pub mod encoded;
 mod list_sql;
@@ -48,6 +49,10 @@ use domain::{OrderId, PaymentId, Position, Sku, StreamName};
 use uuid::Uuid;
 
 pub use self::{
+    counts::{
+        ChargeQuery, ChargeTotals, Charges, CountKey, CountQueries, Counted, FAILURES_MAX, PartitionCounts,
+        day_of,
+    },
     money::{Money, MoneyKey, MoneyQueries, MoneyQuery, MoneyTotals, PartitionMoney},
     order_lists::{
         COUNTED_MAX, Count, Direction, OrderFilter, OrderPage, OrderPlace, OrderSort, OrderWork, SCANNED_MAX,
@@ -97,6 +102,8 @@ pub struct Rows {
     pub sales: Vec<PartitionSales>,
     /// As for sales.
     pub money: Vec<PartitionMoney>,
+    /// As for sales.
+    pub counts: Vec<PartitionCounts>,
 }
 
 impl Rows {
@@ -121,6 +128,8 @@ pub enum StoredRow {
     Sales(SalesKey, SalesTotals),
     /// Summed over source partitions.
     Money(MoneyKey, MoneyTotals),
+    /// Summed over source partitions.
+    Count(CountKey, i64),
     /// The row cannot be read, or contradicts its search columns, index tables or coarser sums.
     Broken {
         projection: Projection,
@@ -256,7 +265,14 @@ pub trait ReadModels: Send + Sync + 'static {
 /// The read side for the query API: the queries of every subject. The process manager reads
 /// [`OverdueQueries`], and operators' commands read [`ProjectionQueries`] alone.
 pub trait Queries:
-    StockQueries + OrderQueries + PaymentQueries + SalesQueries + MoneyQueries + WaitQueries + ProjectionQueries
+    StockQueries
+    + OrderQueries
+    + PaymentQueries
+    + SalesQueries
+    + MoneyQueries
+    + CountQueries
+    + WaitQueries
+    + ProjectionQueries
 {
     /// The changes of one stream's row from now on. Callers that wait for a revision wait on this.
     fn changes_of(&self, stream: &StreamName) -> StreamChanges;

@@ -8,6 +8,7 @@ mod edge;
 mod followers;
 mod guard;
 mod listeners;
+mod measuring;
 mod pages;
 mod parts;
 mod progress;

@@ -21,7 +21,7 @@ use infra::{
     health::Health,
     operations::{
         OperationsError, Positions, api_keys::ApiKeys, parked::ParkedReactions, postgres::PostgresOperations,
-        sqlite::SqliteOperations, webhooks::WebhookStore,
+        reconciliations::Reconciliations, sqlite::SqliteOperations, webhooks::WebhookStore,
     },
     postgres::{Database, PostgresOptions},
     private_files,
@@ -257,11 +257,18 @@ pub struct Operations {
     pub parked: Arc<dyn ParkedReactions>,
     pub webhooks: Arc<dyn WebhookStore>,
     pub api_keys: Arc<dyn ApiKeys>,
+    pub reconciliations: Arc<dyn Reconciliations>,
 }
 
 impl Operations {
-    fn over(store: Arc<impl Positions + ParkedReactions + WebhookStore + ApiKeys>) -> Self {
-        Self { positions: store.clone(), parked: store.clone(), webhooks: store.clone(), api_keys: store }
+    fn over(store: Arc<impl Positions + ParkedReactions + WebhookStore + ApiKeys + Reconciliations>) -> Self {
+        Self {
+            positions: store.clone(),
+            parked: store.clone(),
+            webhooks: store.clone(),
+            api_keys: store.clone(),
+            reconciliations: store,
+        }
     }
 }
 

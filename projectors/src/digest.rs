@@ -15,7 +15,8 @@ use std::{
 
 use domain::{OrderId, PaymentId, Position, Sku};
 use infra::read_models::{
-    MoneyKey, PartitionSums, Projection, ReadModelError, Rows, SalesKey, StoredRow, Totals,
+    CountKey, Counted, MoneyKey, PartitionSums, Projection, ReadModelError, Rows, SalesKey, StoredRow,
+    Totals,
     encoded::{EncodedOrder, EncodedPayment, EncodedRow},
 };
 use serde::Serialize;
@@ -58,6 +59,7 @@ impl RowsHash {
                 StoredRow::Sales(..) => 8,
                 StoredRow::Broken { .. } => 9,
                 StoredRow::Money(..) => 10,
+                StoredRow::Count(..) => 11,
             },
         };
         let mut hasher = self.hasher;
@@ -91,6 +93,7 @@ pub(crate) fn encoded(row: StoredRow) -> Result<Vec<EncodedRow>, ReadModelError>
         | StoredRow::OrderStockEvent(_)
         | StoredRow::Sales(..)
         | StoredRow::Money(..)
+        | StoredRow::Count(..)
         | StoredRow::Broken { .. }) => vec![EncodedRow::Plain(row)],
     })
 }
@@ -103,6 +106,7 @@ pub(crate) fn encoded_content(row: &EncodedRow) -> Result<Vec<u8>, ReadModelErro
         EncodedRow::OrderSku(entry) => Ok(json(entry)),
         EncodedRow::Plain(StoredRow::Sales(key, sum)) => Ok(json(&(key, sum))),
         EncodedRow::Plain(StoredRow::Money(key, sum)) => Ok(json(&(key, sum))),
+        EncodedRow::Plain(StoredRow::Count(key, count)) => Ok(json(&(key, count))),
         EncodedRow::Plain(row) => Ok(content(row)),
     }
 }
@@ -167,6 +171,7 @@ fn content(row: &StoredRow) -> Vec<u8> {
         StoredRow::Payment(row) => json(row),
         StoredRow::Sales(_, sum) => json(sum),
         StoredRow::Money(_, sum) => json(sum),
+        StoredRow::Count(_, count) => json(count),
         StoredRow::Broken { .. } => Vec::new(),
     }
 }
@@ -183,6 +188,7 @@ pub(crate) fn expected_rows(rows: Rows) -> impl Iterator<Item = StoredRow> {
         payments,
         sales,
         money,
+        counts,
     } = rows;
     let orders = orders.into_iter().map(|row| StoredRow::Order(Box::new(Arc::unwrap_or_clone(row))));
     let payments = payments.into_iter().map(|row| StoredRow::Payment(Box::new(Arc::unwrap_or_clone(row))));
@@ -191,7 +197,9 @@ pub(crate) fn expected_rows(rows: Rows) -> impl Iterator<Item = StoredRow> {
     let events = order_stock_events.into_iter().map(StoredRow::OrderStockEvent);
     let sales = summed(sales).into_iter().map(|(key, sum)| StoredRow::Sales(key, sum));
     let money = summed(money).into_iter().map(|(key, sum)| StoredRow::Money(key, sum));
-    stock.chain(reservations).chain(events).chain(orders).chain(payments).chain(sales).chain(money)
+    let counts = summed(counts).into_iter().map(|(key, count)| StoredRow::Count(key, count));
+    let sums = sales.chain(money).chain(counts);
+    stock.chain(reservations).chain(events).chain(orders).chain(payments).chain(sums)
 }
 
 /// Sums over all partitions.
@@ -213,6 +221,7 @@ pub(crate) enum RowKey {
     Payment(PaymentId),
     Sales(SalesKey),
     Money(MoneyKey),
+    Count(CountKey),
 }
 
 impl RowKey {
@@ -226,6 +235,7 @@ impl RowKey {
             StoredRow::Payment(row) => Self::Payment(row.payment_id),
             StoredRow::Sales(key, _) => Self::Sales(key.clone()),
             StoredRow::Money(key, _) => Self::Money(*key),
+            StoredRow::Count(key, _) => Self::Count(key.clone()),
             StoredRow::Broken { .. } => return None,
         })
     }
@@ -236,6 +246,8 @@ impl RowKey {
             Self::Order(_) => Projection::Orders,
             Self::Payment(_) | Self::Money(_) => Projection::Payments,
             Self::Sales(_) => Projection::Sales,
+            Self::Count(CountKey { counted: Counted::Charges { .. }, .. }) => Projection::Payments,
+            Self::Count(CountKey { counted: Counted::Sold(_), .. }) => Projection::Sales,
         }
     }
 
@@ -248,6 +260,7 @@ impl RowKey {
             Self::Payment(id) => id,
             Self::Sales(key) => key,
             Self::Money(key) => key,
+            Self::Count(key) => key,
         };
         format!("{key:?}")
     }

@@ -5,6 +5,7 @@
 //! stays as it was before the event, later events of the stream wait in the log, and every other stream
 //! continues.
 
+mod counts;
 mod money;
 mod orders;
 mod payments;
@@ -24,7 +25,8 @@ use domain::{
 use infra::{
     event_source::Partition,
     read_models::{
-        Changes, MoneyKey, MoneyTotals, ParkedStream, Projection, RowKeys, Rows, SalesKey, SalesTotals,
+        Changes, CountKey, MoneyKey, MoneyTotals, ParkedStream, Projection, RowKeys, Rows, SalesKey,
+        SalesTotals,
     },
 };
 
@@ -40,6 +42,7 @@ pub struct Fold {
     payments: PaymentFold,
     sales: SumsFold<SalesKey, SalesTotals>,
     money: SumsFold<MoneyKey, MoneyTotals>,
+    counts: SumsFold<CountKey, i64>,
     /// The partitions that the events come from.
     partitions: Arc<[Partition]>,
     /// The streams that are parked now.
@@ -62,8 +65,9 @@ impl Fold {
 
     /// Folds streams from their first events on. [`Fold::take_rows`] gives all rows.
     pub fn whole_streams(partitions: Arc<[Partition]>) -> Self {
-        let (sales, money) = (SumsFold::of(partitions.len()), SumsFold::of(partitions.len()));
-        Self { sales, money, partitions, ..Self::default() }
+        let length = partitions.len();
+        let (sales, money, counts) = (SumsFold::of(length), SumsFold::of(length), SumsFold::of(length));
+        Self { sales, money, counts, partitions, ..Self::default() }
     }
 
     /// Leaves out the events that the read models have not applied because their streams are parked.
@@ -84,6 +88,7 @@ impl Fold {
             payments,
             sales: _,
             money: _,
+            counts: _,
         } = rows;
         self.stock.put(stock, reservations);
         self.orders.put(orders);
@@ -175,11 +180,12 @@ impl Fold {
         let after = orders::fold(id, before.map(AsRef::as_ref), data, event)?;
         let sums = sales::fold(before.map(|row| &row.order), &after.order, data);
         self.orders.insert(Arc::new(after), self.touched.as_mut());
+        self.counts.add(source, counts::sold(&sums));
         self.sales.add(source, sums);
         Ok(())
     }
 
-    /// Changes the payment and the sums of money, or neither.
+    /// Changes the payment, the sums of money and the count of charges, or none of them.
     fn apply_payment(
         &mut self,
         id: PaymentId,
@@ -189,9 +195,12 @@ impl Fold {
     ) -> Result<(), Poison> {
         let before = self.payments.get(id);
         let after = payments::fold(id, before.map(AsRef::as_ref), data, event)?;
-        let moved = money::moved(before.map(|row| &row.payment), &after.payment, event.recorded_at);
+        let payment_before = before.map(|row| &row.payment);
+        let moved = money::moved(payment_before, &after.payment, event.recorded_at);
+        let answered = counts::answered(payment_before, &after.payment, data, event.recorded_at);
         self.payments.insert(Arc::new(after), self.touched.as_mut());
         self.money.add(source, moved);
+        self.counts.add(source, answered);
         Ok(())
     }
 
@@ -204,6 +213,7 @@ impl Fold {
         self.payments.changed(&touched, &mut changes.rows);
         changes.rows.sales = self.sales.take_rows(&self.partitions);
         changes.rows.money = self.money.take_rows(&self.partitions);
+        changes.rows.counts = self.counts.take_rows(&self.partitions);
         changes.parked = self.newly_parked;
         let of_projection = |stream| Projection::of_stream(&stream).map(|projection| (projection, stream));
         changes.skipped = self.skipped.into_iter().filter_map(of_projection).collect();
@@ -219,6 +229,7 @@ impl Fold {
         std::mem::take(&mut self.payments).all(&mut rows);
         rows.sales = self.sales.take_rows(&self.partitions);
         rows.money = self.money.take_rows(&self.partitions);
+        rows.counts = self.counts.take_rows(&self.partitions);
         rows
     }
 

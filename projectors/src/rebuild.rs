@@ -106,7 +106,7 @@ struct Folded {
 }
 
 /// Folds all streams. Sorts the rows, and writes those that need no order: the index of orders by SKU, and the
-/// sums of sales and money, which come sorted.
+/// sums of sales and money and the counts, which come sorted.
 async fn fold(
     mut replay: Replay,
     mut staging: Box<dyn Staging>,
@@ -117,13 +117,14 @@ async fn fold(
     let folding = move || {
         let mut expected = Expected::default();
         let folded = replay.fold::<Stop>(|mut rows| {
-            let (sales, money) = (rows.sales.clone(), rows.money.clone());
+            let (sales, money, counts) = (rows.sales.clone(), rows.money.clone(), rows.counts.clone());
             let mut unsorted = EncodedRows {
                 sales: std::mem::take(&mut rows.sales),
                 money: std::mem::take(&mut rows.money),
+                counts: std::mem::take(&mut rows.counts),
                 ..EncodedRows::default()
             };
-            for row in expected_rows(Rows { sales, money, ..rows }) {
+            for row in expected_rows(Rows { sales, money, counts, ..rows }) {
                 expected.add(row, |row, content| match row {
                     EncodedRow::OrderSku(entry) => {
                         unsorted.order_skus.push(entry);
@@ -190,6 +191,7 @@ impl RowSorters {
             EncodedRow::Plain(
                 StoredRow::Sales(..)
                 | StoredRow::Money(..)
+                | StoredRow::Count(..)
                 | StoredRow::Broken { .. }
                 | StoredRow::Order(_)
                 | StoredRow::Payment(_),

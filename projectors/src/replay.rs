@@ -18,7 +18,9 @@ use infra::{
     event_source::{Partition, layout::SourceLayout},
     event_store::{EventLog, EventMark, ReadError},
     external_sort::{Sorted, Sorter},
-    read_models::{MoneyKey, ParkedStream, PartitionSums, Rows, SalesDimension, SalesKey, Totals},
+    read_models::{
+        CountKey, Counted, MoneyKey, ParkedStream, PartitionSums, Rows, SalesDimension, SalesKey, Totals,
+    },
 };
 use serde::{Serialize, de::DeserializeOwned};
 use tokio_util::sync::CancellationToken;
@@ -167,9 +169,11 @@ impl Replay {
         let mut fold = Fold::whole_streams(Arc::clone(&self.partitions)).without_parked(&self.parked);
         let mut sales = SumsSorter::new(&self.workspace, &self.partitions);
         let mut money = SumsSorter::new(&self.workspace, &self.partitions);
+        let mut counts = SumsSorter::new(&self.workspace, &self.partitions);
         let mut without_sums = |mut rows: Rows| {
             sales.add(std::mem::take(&mut rows.sales))?;
             money.add(std::mem::take(&mut rows.money))?;
+            counts.add(std::mem::take(&mut rows.counts))?;
             Ok::<_, io::Error>(rows)
         };
         let mut current: Option<StreamName> = None;
@@ -189,6 +193,7 @@ impl Replay {
         take(without_sums(fold.take_rows())?)?;
         sales.finish::<E>(|sales| take(Rows { sales, ..Rows::default() }))?;
         money.finish::<E>(|money| take(Rows { money, ..Rows::default() }))?;
+        counts.finish::<E>(|counts| take(Rows { counts, ..Rows::default() }))?;
         Ok(fold.take_parked())
     }
 }
@@ -352,6 +357,17 @@ impl SumKey for SalesKey {
 impl SumKey for MoneyKey {
     fn sortable(&self) -> Vec<u8> {
         [self.currency.as_str().as_bytes(), &(self.quarter ^ i64::MIN).to_be_bytes()].concat()
+    }
+}
+
+impl SumKey for CountKey {
+    fn sortable(&self) -> Vec<u8> {
+        let (kind, name) = match &self.counted {
+            Counted::Charges { failure } => (0, failure.as_deref().unwrap_or_default()),
+            Counted::Sold(sku) => (1, sku.as_str()),
+        };
+        let start = (self.start ^ i64::MIN).to_be_bytes();
+        [&[kind], name.as_bytes(), &[0], &start].concat()
     }
 }
 

@@ -257,7 +257,8 @@ async fn examine(
         | StoredRow::Order(_)
         | StoredRow::Payment(_)
         | StoredRow::Sales(..)
-        | StoredRow::Money(..)) => digest.found(&row),
+        | StoredRow::Money(..)
+        | StoredRow::Count(..)) => digest.found(&row),
     })
     .await?;
     let differing = digest.differing();
@@ -336,6 +337,7 @@ fn shortened(row: &StoredRow) -> String {
         StoredRow::Payment(row) => row,
         StoredRow::Sales(_, sum) => sum,
         StoredRow::Money(_, sum) => sum,
+        StoredRow::Count(_, count) => count,
         StoredRow::Broken { fault, .. } => fault,
     };
     let text = format!("{row:?}");

@@ -4,6 +4,7 @@ use domain::Revision;
 use infra::{
     event_store::ReadError,
     http::{Code, Problem, ProblemSource},
+    operations::OperationsError,
     read_models::ReadModelError,
 };
 
@@ -16,6 +17,8 @@ pub enum QueryError {
     ReadModels(#[from] ReadModelError),
     #[error(transparent)]
     EventLog(#[from] ReadError),
+    #[error(transparent)]
+    Operations(#[from] OperationsError),
 }
 
 impl ProblemSource for QueryError {
@@ -26,6 +29,7 @@ impl ProblemSource for QueryError {
             Self::Overloaded => Problem::new(Code::Overloaded),
             Self::ReadModels(error) => error.problem(),
             Self::EventLog(error) => error.problem(),
+            Self::Operations(error) => error.problem(),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! bounded wait for a revision, and a limit on concurrent queries.
 
 mod as_of;
+mod declines;
 mod error;
 mod events;
 mod feed;
@@ -16,6 +17,7 @@ mod orders;
 pub mod pages;
 mod payments;
 mod projections;
+mod reconciliations;
 mod reports;
 mod sales;
 mod stock;
@@ -44,6 +46,7 @@ use infra::{
         Document, Gate, GuardedRoutes, ServerOptions, Version, conditional, problem::ProblemSchema, site,
         vocabulary,
     },
+    operations::reconciliations::Reconciliations,
     read_models::Queries,
 };
 pub use log_access::LogAccess;
@@ -63,12 +66,16 @@ fn routes(gate: &Gate) -> GuardedRoutes<Arc<QueryApi>> {
         .with(Scope::Read, routes!(stock::stock_list))
         .with(Scope::Read, routes!(stock::stock))
         .with(Scope::Read, routes!(stock::reservations))
+        .with(Scope::Read, routes!(stock::cover::cover))
         .with(Scope::Read, routes!(stock::movements::movements))
         .with_customers(Scope::Read, routes!(payments::payments))
         .with_customers(Scope::Read, routes!(payments::payment))
         .with(Scope::Read, routes!(sales::sales))
         .with(Scope::Read, routes!(sales::currencies))
         .with(Scope::Read, routes!(money::money))
+        .with(Scope::Read, routes!(declines::declines))
+        .with(Scope::Read, routes!(reconciliations::reconciliations))
+        .with(Scope::Read, routes!(reconciliations::reconciliation))
         .with(Scope::Read, routes!(projections::projections))
         .with(Scope::Read, routes!(summary::summary))
         .with(Scope::Audit, routes!(events::events))
@@ -138,6 +145,8 @@ pub struct QueryApi {
     version: Version,
     gate: Gate,
     pages: Arc<Pages>,
+    /// `None`: this process has no operational state.
+    reconciliations: Option<Arc<dyn Reconciliations>>,
 }
 
 impl QueryApi {
@@ -170,6 +179,7 @@ impl QueryApi {
             version,
             gate,
             pages: Arc::new(Pages::plain()),
+            reconciliations: None,
         }
     }
 

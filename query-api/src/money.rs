@@ -15,28 +15,12 @@ use infra::{
     read_models::{MoneyQuery, MoneyTotals, RowPage, TimeGroup},
 };
 use serde::Serialize;
-use utoipa::{
-    IntoParams, PartialSchema, ToSchema,
-    openapi::{Object, RefOr, Schema, Type},
-};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     QueryApi,
-    reports::{ReportTime, TIME_GROUPS, time_group_name},
+    reports::{ReportTime, TIME_GROUPS, TimeGroupWord, time_group_name},
 };
-
-/// Describes `group_by`.
-#[derive(Debug)]
-enum TimeGroupWord {}
-
-impl PartialSchema for TimeGroupWord {
-    fn schema() -> RefOr<Schema> {
-        let words = TIME_GROUPS.map(time_group_name);
-        Object::builder().schema_type(Type::String).enum_values(Some(words)).into()
-    }
-}
-
-impl ToSchema for TimeGroupWord {}
 
 /// Sums over all payments, by the time at which each movement of money was recorded.
 #[derive(Debug, Serialize, ToSchema)]

@@ -131,6 +131,7 @@ pub(crate) fn add_to(routes: GuardedRoutes<Arc<QueryApi>>) -> GuardedRoutes<Arc<
         .page(Scope::Read, "/payments", get(payments::payments))
         .page(Scope::Read, "/payments/{id}", get(payment::payment))
         .page(Scope::Read, "/payments/{id}/charge", get(actions::charge_form).post(actions::charge))
+        .page(Scope::Read, "/reconciliations/{day}", get(payments::day))
         .page(Scope::Read, "/stuck", get(stuck::stuck))
         .page(Scope::Read, "/stuck/{id}/retry", get(actions::retry_form).post(actions::retry))
         .page(Scope::Read, "/system", get(system::system))

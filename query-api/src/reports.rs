@@ -6,7 +6,10 @@ use infra::{
     read_models::{TimeGroup, TimeRange, quarter_of, starts_quarter},
 };
 use jiff::tz::TimeZone;
-use utoipa::IntoParams;
+use utoipa::{
+    IntoParams, PartialSchema, ToSchema,
+    openapi::{Object, RefOr, Schema, Type},
+};
 
 pub(crate) const TIME_GROUPS: [TimeGroup; 3] = [TimeGroup::Hour, TimeGroup::Day, TimeGroup::Month];
 
@@ -17,6 +20,19 @@ pub(crate) fn time_group_name(group: TimeGroup) -> &'static str {
         TimeGroup::Month => "month",
     }
 }
+
+/// Describes `group_by`.
+#[derive(Debug)]
+pub(crate) enum TimeGroupWord {}
+
+impl PartialSchema for TimeGroupWord {
+    fn schema() -> RefOr<Schema> {
+        let words = TIME_GROUPS.map(time_group_name);
+        Object::builder().schema_type(Type::String).enum_values(Some(words)).into()
+    }
+}
+
+impl ToSchema for TimeGroupWord {}
 
 /// The time that a report covers.
 #[derive(Debug, IntoParams)]

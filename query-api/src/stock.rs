@@ -1,5 +1,6 @@
 //! `/v1/stock`: levels of SKUs, what changed them, and their open reservations by order.
 
+pub mod cover;
 pub mod movements;
 
 use std::sync::Arc;
@@ -48,7 +49,6 @@ pub struct Reservation {
     quantity: u32,
 }
 
-infra::table_row! { Stock<'_>: sku on_hand reserved available revision }
 infra::table_row! { Reservation: order_id quantity }
 
 /// The stock to list.
@@ -116,7 +116,7 @@ pub async fn stock(
 #[utoipa::path(
     get, path = "/v1/stock", operation_id = "listStock", tag = "stock",
     params(StockParams, TablePaging),
-    responses((status = 200, description = "A page.", body = Listing<Stock>), ListProblems),
+    responses((status = 200, description = "A page.", body = Listing<cover::StockLevel>), ListProblems),
 )]
 pub async fn stock_list(
     State(api): State<Arc<QueryApi>>,
@@ -132,7 +132,8 @@ pub async fn stock_list(
         after: paging.after()?,
     };
     let page = api.query(api.queries.stock_list(&filter, paging.limit)).await?;
-    let items = page.items.iter().map(Stock::of).collect();
+    let covers = cover::of_rows(&api, &page.items).await?;
+    let items = page.items.iter().zip(covers).map(|(row, cover)| cover::StockLevel::of(row, cover)).collect();
     Ok(paging.respond(&Listing { items, next_cursor: paging.cursor_after(page.next) }))
 }
 

@@ -38,6 +38,7 @@ mod query_api;
 mod reactions_after_a_crash;
 mod read_models_contract;
 mod reconciliation;
+mod reconciliations_contract;
 mod relay;
 mod restored_log;
 mod simulation;

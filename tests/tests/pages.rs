@@ -4,6 +4,7 @@ mod access;
 mod acting;
 mod audit;
 mod log;
+mod operating;
 mod reading;
 
 use std::sync::{Arc, Mutex};
@@ -43,10 +44,7 @@ impl Pages {
     }
 
     async fn over(shop: Shop, gate: Gate, keys: SecretKeys) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let commands = shop.router();
-        tokio::spawn(async move { axum::serve(listener, commands).await.unwrap() });
+        let url = serve(shop.router()).await;
         let router = query_api::router(api(&shop, gate, keys, Some(url)));
         Self { shop, router }
     }
@@ -77,6 +75,14 @@ impl Pages {
     fn browser(&self) -> Browser {
         Browser::at(&self.router)
     }
+}
+
+/// Serves a command API. Returns its URL.
+async fn serve(commands: Router) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, commands).await.unwrap() });
+    url
 }
 
 /// The query API of a shop.

@@ -2,6 +2,7 @@
 
 mod adapters;
 mod conventions;
+mod declines;
 mod documentation;
 mod events;
 mod fake;
@@ -9,6 +10,7 @@ mod feed;
 mod freshness;
 mod orders;
 mod payments;
+mod reconciliations;
 mod replica;
 mod rows;
 mod sales;
@@ -78,7 +80,10 @@ impl Api {
     fn made(log: LogAccess, options: QueryApiOptions, health: Health) -> Self {
         let queries = Arc::new(FakeQueries::default());
         let api = QueryApi::new(queries.clone(), Some(queries.clone()), log, clock(), options);
-        Self { router: query_api::router(api.with_health(health)), queries }
+        Self {
+            router: query_api::router(api.with_health(health).with_reconciliations(queries.clone())),
+            queries,
+        }
     }
 
     async fn get(&self, uri: &str) -> Answer {

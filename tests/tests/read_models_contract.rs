@@ -1,5 +1,6 @@
 //! The contract of read models: one suite, run over each adapter.
 
+mod counts;
 mod lists;
 mod memory;
 mod orders;
@@ -79,6 +80,8 @@ macro_rules! read_models_contract {
             sales::sums_add_all_partitions_of_one_currency,
             sales::sums_of_the_largest_amounts_are_exact,
             sales::money_is_summed_by_local_days_over_all_partitions,
+            counts::charges_are_counted_by_local_days_and_by_failure_over_all_partitions,
+            counts::units_of_skus_are_summed_over_days_and_partitions,
         }
     };
     (#[$attribute:meta] $fixture:ty: $($topic:ident::$rule:ident),* $(,)?) => {$(

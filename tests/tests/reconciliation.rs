@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use command_api::reconciliation::{Difference, Finding, Kind, reconcile};
+use command_api::reconciliation::reconcile;
 use domain::Timestamp;
 use infra::{
     clock::Clock,
+    operations::reconciliations::{Difference, Finding, Kind},
     payment_provider::{
         Period,
         stripe::{StripeOptions, StripeProvider},

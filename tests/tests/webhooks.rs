@@ -7,7 +7,7 @@ mod delivering;
 mod failing;
 mod isolation;
 mod kafka;
-mod receiver;
+pub mod receiver;
 mod replaying;
 mod subscriptions;
 mod trace_context;
@@ -49,19 +49,20 @@ use crate::support::{Answer, Shop, documented, eventually, line};
 const PATH: &str = "/v1/webhook-subscriptions";
 
 /// A shop with webhooks.
-struct Hooks {
-    shop: Shop,
+pub struct Hooks {
+    pub shop: Shop,
     store: Arc<SqliteOperations>,
     /// Followers and dispatchers that start later use its clock and guard.
     webhooks: Webhooks,
-    router: Router,
+    /// The command API with webhooks.
+    pub router: Router,
     running: Vec<JoinHandle<()>>,
     directory: TempDir,
 }
 
 impl Hooks {
     /// A shop whose follower and dispatcher run. They may send to private addresses.
-    async fn open() -> Self {
+    pub async fn open() -> Self {
         let mut hooks = Self::stopped(UrlGuard::new(true)).await;
         hooks.start_follower();
         hooks.start_dispatcher();
@@ -137,14 +138,14 @@ impl Hooks {
     }
 
     /// Subscribes a receiver to some events. Returns the path of the subscription.
-    async fn subscribe(&self, receiver: &Receiver, event_types: &[&str]) -> String {
+    pub async fn subscribe(&self, receiver: &Receiver, event_types: &[&str]) -> String {
         let body = json!({"url": receiver.url(), "event_types": event_types});
         let made = self.post(PATH, &format!("subscribe {}", receiver.url()), body).await.expect(201);
         format!("{PATH}/{}", made["subscription_id"].as_str().unwrap())
     }
 
     /// Places and pays an order. Returns its id.
-    async fn paid_order(&self, key: &str) -> String {
+    pub async fn paid_order(&self, key: &str) -> String {
         self.shop.receive(key, 10).await;
         let placed = self.shop.place(key, &[line(key, 2, 100)]).await.expect(201);
         self.shop.pay(&placed).await;
@@ -170,7 +171,7 @@ impl Hooks {
     }
 
     /// Waits until `count` deliveries have this status.
-    async fn until(&self, subscription: &str, status: &str, count: usize) -> Vec<Value> {
+    pub async fn until(&self, subscription: &str, status: &str, count: usize) -> Vec<Value> {
         eventually(&format!("{count} are {status}"), async || {
             let mut found = self.deliveries(subscription).await;
             found.retain(|delivery| delivery["status"] == status);

@@ -3,6 +3,7 @@
 
 mod api_keys;
 mod parked;
+mod reconciliations;
 mod webhooks;
 
 use std::sync::Arc;
@@ -21,8 +22,8 @@ use crate::{
     sealing::SecretKeys,
 };
 
-/// Implements [`Positions`], [`super::parked::ParkedReactions`], [`super::webhooks::WebhookStore`] and
-/// [`super::api_keys::ApiKeys`]. A crash of the server may undo a position.
+/// Implements [`Positions`], [`super::parked::ParkedReactions`], [`super::webhooks::WebhookStore`],
+/// [`super::api_keys::ApiKeys`] and [`super::reconciliations::Reconciliations`]. A crash of the server may undo a position.
 /// Then reactions and deliveries are repeated, which is harmless.
 #[derive(Debug, Clone)]
 pub struct PostgresOperations {

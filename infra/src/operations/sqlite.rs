@@ -2,6 +2,7 @@
 
 mod api_keys;
 mod parked;
+mod reconciliations;
 mod webhooks;
 
 use std::{
@@ -31,9 +32,9 @@ const LATER_COLUMNS: [(&str, &str, &str); 5] = [
     ("webhook_deliveries", "actor", "TEXT"),
 ];
 
-/// Implements [`Positions`], [`super::parked::ParkedReactions`], [`super::webhooks::WebhookStore`] and
-/// [`super::api_keys::ApiKeys`]. Only changes of subscriptions and keys wait for the
-/// disk: a power cut may undo other writes, and then reactions and deliveries are repeated, which is
+/// Implements [`Positions`], [`super::parked::ParkedReactions`], [`super::webhooks::WebhookStore`],
+/// [`super::api_keys::ApiKeys`] and [`super::reconciliations::Reconciliations`]. Only changes of subscriptions and keys,
+/// and comparisons, wait for the disk: a power cut may undo other writes, and then reactions and deliveries are repeated, which is
 /// harmless.
 #[derive(Debug, Clone)]
 pub struct SqliteOperations {

@@ -21,7 +21,10 @@ const MIGRATIONS: &[&str] = &[
 /// Changes that earlier builds work with, because they only add tables, or columns that may be NULL. So a newer
 /// process may start beside earlier ones. Applied in order after the migrations, each once. Never edit or rename one
 /// that was released.
-const ADDITIONS: &[(&str, &str)] = &[("api_keys", include_str!("../sql/postgres/api_keys.sql"))];
+const ADDITIONS: &[(&str, &str)] = &[
+    ("api_keys", include_str!("../sql/postgres/api_keys.sql")),
+    ("reconciliations", include_str!("../sql/postgres/reconciliations.sql")),
+];
 
 /// The advisory lock under which tables are created: the bytes of "Orderly".
 const CREATE_LOCK: i64 = 0x004f_7264_6572_6c79;

@@ -13,8 +13,8 @@ use jiff::fmt::serde::timestamp::microsecond;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
-    OrderRow, OrderStockEvent, OrderSummary, PartitionMoney, PartitionSales, PaymentRow, PaymentSummary,
-    ReadModelError, ReservationRow, StockRow, StoredRow,
+    OrderRow, OrderStockEvent, OrderSummary, PartitionCounts, PartitionMoney, PartitionSales, PaymentRow,
+    PaymentSummary, ReadModelError, ReservationRow, StockRow, StoredRow,
     orders::{awaited_payment_due_at, never_placed, skus_of},
 };
 
@@ -223,6 +223,7 @@ pub struct EncodedRows {
     pub payments: Vec<EncodedPayment>,
     pub sales: Vec<PartitionSales>,
     pub money: Vec<PartitionMoney>,
+    pub counts: Vec<PartitionCounts>,
 }
 
 /// One row as it is stored, not decoded.

@@ -15,8 +15,6 @@ use super::{
 
 /// Most orders of each kind of text that a search finds.
 const FOUND_MAX: usize = 500;
-/// Most declined payments whose orders are listed.
-const DECLINED_MAX: usize = COUNTED_MAX + 1;
 /// Sorts after every text that begins with the text before it.
 const LAST_CHARACTER: char = char::MAX;
 
@@ -70,7 +68,7 @@ impl ListSql {
             return Some(format!("SELECT count(*), count(*) FROM ({}) AS page", keys.sql));
         }
         let left = self.conditions_left(filter).join(" AND ");
-        let (look_up, row) = (self.dialect.look_up, self.counted_by(&Self::new(self.dialect).walk(filter)));
+        let (look_up, row) = (self.dialect.look_up, self.counted_by(&Self::new(self.dialect).walk(filter, SCANNED_MAX)));
         Some(format!(
             "SELECT count(*), count(CASE WHEN {left} THEN 1 END) FROM ({}) AS page
              {look_up} orders ON orders.{row} = page_id",
@@ -97,7 +95,7 @@ impl ListSql {
         (whole, scanned): (usize, usize),
         is_sorted: bool,
     ) -> Option<Keys> {
-        let walk = self.walk(filter);
+        let walk = self.walk(filter, scanned);
         if walk.ranges.is_empty() {
             return None;
         }
@@ -145,7 +143,7 @@ impl ListSql {
 
     /// The conditions that the walk of the list leaves to check, one order after another.
     pub(super) fn conditions_left(&mut self, filter: &OrderFilter) -> Vec<String> {
-        let walk = Self::new(self.dialect).walk(filter);
+        let walk = Self::new(self.dialect).walk(filter, SCANNED_MAX);
         if walk.is_small { Vec::new() } else { self.conditions(filter, &walk.has) }
     }
 
@@ -188,12 +186,13 @@ impl ListSql {
         }
     }
 
-    fn walk(&mut self, filter: &OrderFilter) -> Walk {
+    /// `scanned`: the most rows that the walk may look up.
+    fn walk(&mut self, filter: &OrderFilter, scanned: usize) -> Walk {
         if filter.text.is_some() || filter.payment_reference.is_some() {
             return self.walk_found(filter);
         }
         match filter.sort {
-            OrderSort::Placed => self.walk_by_place(filter),
+            OrderSort::Placed => self.walk_by_place(filter, scanned),
             OrderSort::Updated => walk_of("orders_by_update", vec![all()], []),
             OrderSort::Total => {
                 let currency = filter.currency.map(|currency| self.bind_text(currency.as_str()));
@@ -207,7 +206,7 @@ impl ListSql {
     }
 
     /// The index with the fewest orders comes first.
-    fn walk_by_place(&mut self, filter: &OrderFilter) -> Walk {
+    fn walk_by_place(&mut self, filter: &OrderFilter, scanned: usize) -> Walk {
         let is_set = self.dialect.is_set;
         let flag = |index, name: &str| walk_of(index, vec![format!("{name}{is_set}")], [Part::Work]);
         match filter.work {
@@ -226,7 +225,7 @@ impl ListSql {
                     &[Part::Work, Part::Status],
                 );
             }
-            Some(OrderWork::Declined) => return self.walk_declined(),
+            Some(OrderWork::Declined) => return self.walk_declined(scanned),
             Some(OrderWork::Overdue) | None => {}
         }
         let statuses = statuses_of(filter);
@@ -298,19 +297,26 @@ impl ListSql {
         Walk { has: has.to_vec(), ..walk_of("orders_by_fulfilment_status", ranges, []) }
     }
 
-    fn walk_declined(&self) -> Walk {
+    /// The orders of the declined payments that arrived last, at most `scanned`. The index of declined payments is in the
+    /// order of their arrival and knows no order.
+    fn walk_declined(&self, scanned: usize) -> Walk {
+        let (payments, is_set) = (self.indexed("payments", "payments_declined"), self.dialect.is_set);
+        let orders = (self.dialect.among)(&format!(
+            "SELECT order_id FROM {payments} WHERE declined{is_set} ORDER BY row_no DESC LIMIT {scanned}"
+        ));
         let allocated = (self.dialect.status)(OrderStatus::Allocated);
         let checks = vec![format!("status = {allocated}")];
-        let range = format!("order_id {}", self.declined());
+        let range = format!("order_id {orders}");
         Walk { is_small: true, checks, ..walk_of("orders_by_id", vec![range], [Part::Work]) }
     }
 
-    /// The condition that an id is that of an order with a declined payment.
-    fn declined(&self) -> String {
-        let (payments, is_set) = (self.indexed("payments", "payments_declined"), self.dialect.is_set);
-        (self.dialect.among)(&format!(
-            "SELECT order_id FROM {payments} WHERE declined{is_set} LIMIT {DECLINED_MAX}"
-        ))
+    /// The condition that an order has a declined payment.
+    fn has_declined_payment(&self) -> String {
+        let payments = self.indexed("payments AS tried", "payments_declined_of_order");
+        let (is_set, end) = (self.dialect.is_set, self.dialect.by_itself);
+        format!(
+            "EXISTS (SELECT 1 FROM {payments} WHERE tried.order_id = orders.order_id AND tried.declined{is_set}{end})"
+        )
     }
 
     /// The orders that a text or a reference of a payment finds.
@@ -429,7 +435,7 @@ impl ListSql {
                 let codes = OrderWork::RETURNS.map(|status| fulfilment_status_code(status).to_string());
                 format!("fulfilment_status IN ({})", codes.join(", "))
             }
-            OrderWork::Declined => format!("status = {allocated} AND order_id {}", self.declined()),
+            OrderWork::Declined => format!("status = {allocated} AND {}", self.has_declined_payment()),
             OrderWork::Overdue => {
                 let now = self.bind(Bound::Time(filter.now.as_microsecond()));
                 format!("overdue_from <= {now}")

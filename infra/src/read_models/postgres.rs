@@ -5,6 +5,7 @@
 
 mod audit;
 mod copy;
+mod counts;
 mod ended_orders;
 mod listener;
 mod money;
@@ -51,8 +52,15 @@ use crate::{
 pub(super) const SCHEMA_VERSION: i32 = 10;
 
 /// The SQL files of the subjects.
-const SCHEMAS: [&str; 6] =
-    [projections::SCHEMA, stock::SCHEMA, orders::SCHEMA, payments::SCHEMA, sales::SCHEMA, money::SCHEMA];
+const SCHEMAS: [&str; 7] = [
+    projections::SCHEMA,
+    stock::SCHEMA,
+    orders::SCHEMA,
+    payments::SCHEMA,
+    sales::SCHEMA,
+    money::SCHEMA,
+    counts::SCHEMA,
+];
 
 async fn load_rows(client: &Object, keys: &RowKeys) -> Result<Rows, ReadModelError> {
     // The queries go out together and are answered in one round trip.
@@ -80,6 +88,7 @@ async fn write<'c>(client: &'c mut Object, changes: &Changes) -> Result<Transact
     let payments = payments::Writer::prepare(&transaction).await?;
     let sales = sales::Writer::prepare(&transaction).await?;
     let money = money::Writer::prepare(&transaction).await?;
+    let counts = counts::Writer::prepare(&transaction).await?;
     let notify = transaction.prepare_cached(NOTIFY).await?;
     // Delivered if the transaction commits.
     let payloads = listener::payloads(changes.streams());
@@ -92,6 +101,7 @@ async fn write<'c>(client: &'c mut Object, changes: &Changes) -> Result<Transact
         payments.write(&changes.rows),
         sales.write(&changes.rows),
         money.write(&changes.rows),
+        counts.write(&changes.rows),
         notified,
     )?;
     Ok(transaction)
@@ -103,7 +113,8 @@ async fn copy_rows(client: &Client, rows: &EncodedRows) -> Result<(), ReadModelE
     orders::copy(client, rows).await?;
     payments::copy(client, &rows.payments).await?;
     sales::copy(client, &rows.sales).await?;
-    money::copy(client, &rows.money).await
+    money::copy(client, &rows.money).await?;
+    counts::copy(client, &rows.counts).await
 }
 
 /// Sends every row, and the faults of its search columns and index tables.
@@ -112,7 +123,8 @@ async fn scan_rows(scan: &Scan<'_, StoredRow>) -> Result<(), Stop> {
     orders::scan(scan).await?;
     payments::scan(scan).await?;
     sales::scan(scan).await?;
-    money::scan(scan).await
+    money::scan(scan).await?;
+    counts::scan(scan).await
 }
 
 /// Sends every row as it is stored.
@@ -121,7 +133,8 @@ async fn scan_encoded_rows(scan: &Scan<'_, EncodedRow>) -> Result<(), Stop> {
     orders::scan_encoded(scan).await?;
     payments::scan_encoded(scan).await?;
     sales::scan(scan).await?;
-    money::scan(scan).await
+    money::scan(scan).await?;
+    counts::scan(scan).await
 }
 
 /// The write side, for projectors. Several projectors, in several processes, may share it, each with its own

@@ -5,6 +5,7 @@
 
 mod audit;
 mod connections;
+mod counts;
 mod money;
 mod order_lists;
 mod orders;
@@ -50,11 +51,18 @@ use crate::{
 
 /// Stored as `PRAGMA user_version`. Raise it by one with each change of a table, or of what a column holds
 /// (JSON included): programs then refuse older files and ask for a rebuild.
-pub(super) const SCHEMA_VERSION: i32 = 10;
+pub(super) const SCHEMA_VERSION: i32 = 11;
 
 /// The SQL files of the subjects.
-const SCHEMAS: [&str; 6] =
-    [projections::SCHEMA, stock::SCHEMA, orders::SCHEMA, payments::SCHEMA, sales::SCHEMA, money::SCHEMA];
+const SCHEMAS: [&str; 7] = [
+    projections::SCHEMA,
+    stock::SCHEMA,
+    orders::SCHEMA,
+    payments::SCHEMA,
+    sales::SCHEMA,
+    money::SCHEMA,
+    counts::SCHEMA,
+];
 
 fn load_rows(connection: &Connection, keys: &RowKeys) -> Result<Rows, ReadModelError> {
     // One read transaction takes one lock, not one per statement.
@@ -71,7 +79,8 @@ fn write_rows(transaction: &Transaction<'_>, rows: &Rows) -> Result<(), ReadMode
     stock::write(transaction, rows)?;
     payments::write(transaction, rows)?;
     sales::write(transaction, &rows.sales)?;
-    money::write(transaction, &rows.money)
+    money::write(transaction, &rows.money)?;
+    counts::write(transaction, &rows.counts)
 }
 
 /// Adds rows of a rebuild to tables without indexes. Adds the rows of `order_skus` to `skus` instead.
@@ -80,7 +89,8 @@ fn copy_rows(connection: &Connection, skus: &mut Sorter, rows: &EncodedRows) -> 
     orders::copy(connection, skus, rows)?;
     payments::copy(connection, &rows.payments)?;
     sales::write(connection, &rows.sales)?;
-    money::write(connection, &rows.money)
+    money::write(connection, &rows.money)?;
+    counts::write(connection, &rows.counts)
 }
 
 /// Sends every row to `sink`, and the faults of its search columns and index tables.
@@ -89,7 +99,8 @@ fn scan_rows(connection: &Connection, sink: &mut Sink<StoredRow>) -> Result<(), 
     orders::scan(connection, sink)?;
     payments::scan(connection, sink)?;
     sales::scan(connection, sink)?;
-    money::scan(connection, sink)
+    money::scan(connection, sink)?;
+    counts::scan(connection, sink)
 }
 
 /// Sends every row to `sink` as it is stored.
@@ -98,7 +109,8 @@ fn scan_encoded_rows(connection: &Connection, sink: &mut Sink<EncodedRow>) -> Re
     orders::scan_encoded(connection, sink)?;
     payments::scan_encoded(connection, sink)?;
     sales::scan(connection, sink)?;
-    money::scan(connection, sink)
+    money::scan(connection, sink)?;
+    counts::scan(connection, sink)
 }
 
 /// Writes a batch in a transaction, which the caller ends.

@@ -1,7 +1,7 @@
 //! `orderly payments`: compares recorded charges, refunds and disputes with the books of the payment provider.
 //!
 //! Reads the event log and asks the provider itself, also beside a running server. Only a server records, so
-//! `--record` sends it commands.
+//! `--record` sends it commands. The operational state keeps what was found, for the page of payments.
 
 mod provider;
 mod report;
@@ -9,10 +9,11 @@ mod report;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand, ValueEnum};
-use command_api::reconciliation::{Difference, Finding, Kind, Reconciliation, reconcile};
+use command_api::reconciliation::{Compared, reconcile};
 use domain::Timestamp;
 use infra::{
     event_store::EventLog,
+    operations::reconciliations::{Difference, Finding, Kind, Reconciliation},
     payment_provider::{PaymentProvider, Period},
 };
 use jiff::{civil::Date, tz::TimeZone};
@@ -26,7 +27,7 @@ use super::{
     import::client::{CommandClient, PostError},
 };
 use crate::{
-    config::{CallerSettings, ClientUrl, ProviderSettings, Settings},
+    config::{CallerSettings, ClientUrl, ProviderSettings, ReadModelsUrl, Settings},
     stores,
 };
 
@@ -85,6 +86,7 @@ pub async fn run(settings: &Settings, command: PaymentsCommand) -> Result<(), Pa
     let provider = open_provider(settings, &options.provider).await?;
     let log = stores::open_log(&settings.event_store()).await?;
     let report = reconcile_day(log, provider, &options).await?;
+    keep(settings, &report.kept(Timestamp::now())).await;
     match options.format {
         Format::Table => print!("{report}"),
         Format::Json => println!("{}", report.json()?),
@@ -95,6 +97,22 @@ pub async fn run(settings: &Settings, command: PaymentsCommand) -> Result<(), Pa
             "{count} charges, refunds and disputes differ from the books of the payment provider"
         ))
         .into()),
+    }
+}
+
+/// Keeps a comparison for the page of payments. A failure changes nothing about what was found.
+async fn keep(settings: &Settings, found: &Reconciliation) {
+    let read_models = settings.read_models();
+    let keeping = async {
+        let is_elsewhere = matches!(read_models, ReadModelsUrl::Sqlite(_)) && !settings.data_dir.is_dir();
+        if is_elsewhere {
+            return Err(Failure::new(format!("{} is no directory", settings.data_dir.display())));
+        }
+        let store = stores::open_operations(&read_models, None, &settings.data_dir)?.reconciliations;
+        Ok::<_, Failure>(store.keep(found).await?)
+    };
+    if let Err(error) = keeping.await {
+        tracing::warn!(%error, "Cannot keep the comparison; the page of payments shows an earlier one");
     }
 }
 
@@ -120,7 +138,7 @@ async fn reconcile_day(
         }
     }
     let provider = provider.name();
-    let Reconciliation { sums, differences } = result;
+    let Compared { sums, differences } = result;
     Ok(Report { day: options.day, period, provider, sums, differences, recorded })
 }
 
@@ -131,7 +149,7 @@ fn period_of(day: Date) -> Result<Period, Failure> {
 }
 
 /// Lets the server look up each charge of which the provider has more than is recorded. Returns what was sent.
-async fn record(client: &CommandClient, result: &Reconciliation) -> Result<Vec<Difference>, PostError> {
+async fn record(client: &CommandClient, result: &Compared) -> Result<Vec<Difference>, PostError> {
     /// The answer has the payment. The next comparison shows what was recorded.
     #[derive(Deserialize)]
     struct Answered {}

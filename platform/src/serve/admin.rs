@@ -1,10 +1,7 @@
 //! The admin address of a process: `/metrics` in the text format of Prometheus, `/livez`, `/readyz`, `/version`, and the
 //! statistics of the allocator.
 
-use std::{
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::sync::{Arc, OnceLock};
 
 use axum::{
     Json, Router,
@@ -23,16 +20,12 @@ use infra::{
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use metrics_process::Collector;
 use mimalloc::MiMalloc;
-use tokio_util::sync::CancellationToken;
 
-use super::{ServeConfig, StartError, followers::Followers, parts::ReadSide, samples::Samples};
+use super::{ServeConfig, measuring::Measuring, parts::ReadSide, samples::Samples};
 use crate::{
     VERSION,
     config::{BusUrl, EventStoreUrl, PaymentProviderUrl, ReadModelsUrl},
 };
-
-/// How often the samples of histograms are added up. Until then each takes 16 bytes.
-const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// The measurements of this process. Handles that are made after the first use count in them.
 pub(super) fn measurements() -> PrometheusHandle {
@@ -61,40 +54,25 @@ pub(super) struct Admin {
     health: Health,
     log: Option<Arc<dyn EventLog>>,
     read_models: Option<Arc<dyn ProjectionQueries>>,
-    samples: Samples,
+    samples: Arc<Samples>,
 }
 
 impl Admin {
     pub(super) fn new(
         config: &ServeConfig,
-        measurements: PrometheusHandle,
+        measuring: &Measuring,
         health: Health,
         log: Option<&Arc<dyn EventLog>>,
         read_side: Option<&ReadSide>,
-    ) -> Result<Self, StartError> {
+    ) -> Self {
         show_process(config);
-        let views = read_side.map(|read_side| &read_side.views);
-        let followers = match (log, views) {
-            (Some(log), Some(views)) => Some(Followers::open(config, log, views)?),
-            _ => None,
-        };
-        Ok(Self {
-            measurements,
+        Self {
+            measurements: measuring.handle.clone(),
             ready: READY.with([]),
             health,
             log: log.cloned(),
-            read_models: views.map(|views| Arc::clone(&views.projections)),
-            samples: Samples::new(config, followers, views),
-        })
-    }
-
-    /// Adds up the samples of histograms until `shutdown`, also if no one asks for them.
-    pub(super) fn keep_up(&self, shutdown: CancellationToken) -> impl Future<Output = ()> + Send + 'static {
-        let measurements = self.measurements.clone();
-        async move {
-            while shutdown.run_until_cancelled(tokio::time::sleep(UPKEEP_EVERY)).await.is_some() {
-                measurements.run_upkeep();
-            }
+            read_models: read_side.map(|read_side| Arc::clone(&read_side.views.projections)),
+            samples: Arc::clone(&measuring.samples),
         }
     }
 

@@ -7,21 +7,20 @@ use query_api::pages::{Auditor, CommandApiAccess, Measurements, PagesOptions, Pl
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
-use super::{ServeConfig, StartError, admin, audit::LogAuditor, parts::url_to};
+use super::{ServeConfig, StartError, audit::LogAuditor, parts::url_to};
 use crate::config::{BusUrl, EventStoreUrl, PaymentProviderUrl, ReadModelsUrl, Role};
 
 /// `command_address` is set if this process has a command API. `stop` ends what pages have started.
 pub(super) async fn options(
     config: &ServeConfig,
     command_address: Option<SocketAddr>,
+    measurements: Option<Measurements>,
     stop: CancellationToken,
 ) -> Result<PagesOptions, StartError> {
     let given = config.command_url.as_ref().map(|url| url.as_str().to_owned());
     // With a certificate, the command API has a name that this process does not know.
     let own = command_address.filter(|_| config.edge.tls.is_none()).map(url_to);
     let commands = given.or(own).map(|url| CommandApiAccess { url });
-    let measurements = config.admin_listen.map(|_| admin::measurements());
-    let measurements = measurements.map(|handle| Measurements::given_by(move || handle.render()));
     let (platform, keys) = (platform(config), keys(config).await?);
     let auditor: Option<Arc<dyn Auditor>> = Some(Arc::new(LogAuditor::new(config, stop)));
     Ok(PagesOptions { platform, measurements, commands, auditor, keys })

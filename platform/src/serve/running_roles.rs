@@ -16,17 +16,21 @@ use infra::{
     traces::TraceExport,
 };
 use projectors::runner::{ProjectorOptions, Runner};
-use query_api::{QueryApi, pages::PagesOptions};
+use query_api::{
+    QueryApi,
+    pages::{Measurements, PagesOptions},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use webhooks::{DispatcherOptions, Webhooks};
 
 use super::{
     Addresses, ServeConfig, StartError, StartLine, access,
-    admin::{self, Admin},
+    admin::Admin,
     backups,
     edge::Edge,
     guard::{self, EventTimes},
     listeners::{BoundListener, Listeners},
+    measuring::{self, Measuring},
     pages,
     parts::{self, ReadSide, WriteSide},
     progress::ReadModelProgress,
@@ -94,7 +98,7 @@ impl RunningRoles {
         // that cannot own it must not touch the other files.
         StartLine::new(&config, Addresses::default()).log_start();
         let health = Health::default();
-        let measurements = config.admin_listen.map(|_| admin::measurements());
+        let measurements = measuring::begin(&config);
         let traces = TraceExport::start(config.traces.clone())?;
         // The admin address answers before the roles work.
         health.unable(STARTING, "this process is starting");
@@ -107,10 +111,12 @@ impl RunningRoles {
         if let (Some(log_guard), Some(read_side)) = (&log_guard, &read_side) {
             guard::compare(&config, log_guard, read_side).await?;
         }
-        let open_admin = |measurements| {
-            Admin::new(&config, measurements, health.clone(), log.as_ref(), read_side.as_ref())
-        };
-        let admin = measurements.map(open_admin).transpose()?;
+        let measuring = measurements
+            .map(|handle| Measuring::new(&config, handle, log.as_ref(), read_side.as_ref()))
+            .transpose()?;
+        let admin = measuring.as_ref().filter(|_| config.admin_listen.is_some()).map(|measuring| {
+            Admin::new(&config, measuring, health.clone(), log.as_ref(), read_side.as_ref())
+        });
         let gate = access::gate(&config, read_side.as_ref().map(|side| &side.views), &clock).await?;
         let edge = Edge::open(&config).await?;
         let mut listeners = Listeners::bind(&config)?;
@@ -136,17 +142,19 @@ impl RunningRoles {
             gate: gate.with_limits(config.edge.rate_limits()),
             edge,
         };
+        if let Some(measuring) = measuring.clone() {
+            running.guarding.tasks.spawn(measuring.keep_up(running.guarding.stop.clone()));
+        }
         if let (Some(bound), Some(admin)) = (listeners.admin.take(), admin) {
-            let stop = || running.guarding.stop.clone();
-            running.guarding.tasks.spawn(admin.keep_up(stop()));
-            let options = running.edge.of_admin();
-            let serving = infra::http::serve(bound.listener, admin.router(), options, stop());
+            let (options, stop) = (running.edge.of_admin(), running.guarding.stop.clone());
+            let serving = infra::http::serve(bound.listener, admin.router(), options, stop);
             running.guarding.tasks.spawn(serving);
         }
         if let Some(tls) = running.edge.tls.clone() {
             running.guarding.tasks.spawn(tls.follow_files(running.guarding.stop.clone()));
         }
-        let started = running.start_roles(&config, write_side, log, read_side, listeners).await;
+        let of_pages = measuring.and_then(|measuring| measuring.pages);
+        let started = running.start_roles(&config, write_side, log, read_side, listeners, of_pages).await;
         match started {
             Ok(()) => {
                 running.health.resolve(STARTING);
@@ -167,6 +175,7 @@ impl RunningRoles {
         log: Option<Arc<dyn EventLog>>,
         read_side: Option<ReadSide>,
         listeners: Listeners,
+        measurements: Option<Measurements>,
     ) -> Result<(), StartError> {
         if let Some(write_side) = &write_side {
             write_side.events.check_in_background(&self.health);
@@ -207,8 +216,9 @@ impl RunningRoles {
             }
         }
         if let (Some(read_side), Some(bound)) = (read_side, listeners.query_api) {
-            let pages = pages::options(config, self.command_address, self.apis.stop.clone()).await?;
-            self.start_query_api(config, log.as_ref(), read_side, pages, bound);
+            let stop = self.apis.stop.clone();
+            let pages = pages::options(config, self.command_address, measurements, stop).await?;
+            self.start_query_api(config, log.as_ref(), read_side, pages, bound)?;
         }
         Ok(())
     }
@@ -403,23 +413,27 @@ impl RunningRoles {
         read_side: ReadSide,
         pages: PagesOptions,
         bound: BoundListener,
-    ) {
+    ) -> Result<(), StartError> {
         let layout = parts::layout(config, log);
         let mut log = parts::log_access(config, log);
         if let Some(events) = &self.event_store {
             log = log.ending_at(events.store.head());
         }
         let options = query_api::QueryApiOptions::default();
+        let operations =
+            stores::open_operations(&config.read_models, Some(&read_side.views), &config.data_dir)?;
         let api = QueryApi::new(read_side.views.queries, layout, log, self.clock.clone(), options)
             .ending_with(self.apis.stop.clone())
             .behind(self.gate.clone())
             .with_health(self.health.clone())
             .with_version(VERSION)
-            .with_pages(pages);
+            .with_pages(pages)
+            .with_reconciliations(operations.reconciliations);
         let stop = self.apis.stop.clone();
         let router = query_api::router(api).merge(openapi::route());
         let serving = infra::http::serve(bound.listener, router, self.edge.of_api("query"), stop);
         self.spawn(&self.apis, Role::QueryApi, serving);
+        Ok(())
     }
 
     fn spawn(&self, stage: &Stage, role: Role, task: impl Future<Output = ()> + Send + 'static) {

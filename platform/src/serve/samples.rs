@@ -1,5 +1,5 @@
-//! Measurements that nothing counts. They are read when `/metrics` is asked: the sizes of files, the lag of the
-//! followers of the log, and the orders that are stuck.
+//! Measurements that nothing counts: the sizes of files, the lag of the followers of the log, and the orders that are
+//! stuck. They are read when `/metrics` is asked, and the first two every 10 s for the page of the system.
 
 use std::{
     ffi::OsString,
@@ -86,9 +86,16 @@ impl Samples {
     /// Sets the gauges. A gauge that cannot be read keeps its value, and the failure counts.
     pub(super) async fn read(&self) {
         tokio::join!(
+            self.read_cheap(),
+            within_limit("stuck_orders", self.read_stuck_orders(), &self.failures.stuck_orders),
+        );
+    }
+
+    /// Sets the gauges that are read at small cost: the sizes of files and the lag.
+    pub(super) async fn read_cheap(&self) {
+        tokio::join!(
             within_limit("disk", self.read_files(), &self.failures.disk),
             within_limit("lag", self.read_lag(), &self.failures.lag),
-            within_limit("stuck_orders", self.read_stuck_orders(), &self.failures.stuck_orders),
         );
     }
 

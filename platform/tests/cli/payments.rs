@@ -127,6 +127,8 @@ async fn reconcile_names_what_only_the_sandbox_knows_and_records_it() {
     let named = reconcile(&data, &server, day, &[]).await;
     assert_eq!(named.code, Some(1), "{named:?}");
     assert!(named.stdout.contains("only the provider has it"), "{named:?}");
+    let kept = server.get("/v1/reconciliations/latest").await;
+    assert_eq!((&kept["day"], &kept["differences"]), (&json!(day), &json!(2)), "{kept}");
     let is_named = payments.each_ref().map(|payment| named.stdout.contains(payment));
     assert_eq!(is_named, [true, false, true], "{named:?}");
 
@@ -145,6 +147,8 @@ async fn reconcile_names_what_only_the_sandbox_knows_and_records_it() {
     );
     let totals: Vec<_> = report["totals"].as_array().unwrap().iter().map(|row| &row["difference"]).collect();
     assert_eq!(totals, [0, 0, 0], "{report}");
+    let kept = server.get(&format!("/v1/reconciliations/{day}")).await;
+    assert_eq!((&kept["differences"], &kept["recorded"]), (&json!(0), &json!(2)), "{kept}");
     assert_eq!(reconcile(&data, &server, day, &[]).await.code, Some(0));
     let payment = server.get(&format!("/v1/payments/{}?min_revision=0", payments[0])).await;
     assert_eq!(payment["refunds"][0]["reason"], "provider", "{payment}");

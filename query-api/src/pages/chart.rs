@@ -58,6 +58,38 @@ pub(super) fn by_hour(counts: &ByHour) -> Markup {
     }
 }
 
+const SPARK_WIDTH: u32 = 120;
+const SPARK_HEIGHT: u32 = 26;
+
+/// A small line of values, the latest at the right, with its least, greatest and latest value in words.
+pub(super) fn sparkline(values: &[f64], unit: &str) -> Markup {
+    let [_, .., last] = values else { return html! { span.muted { "not enough samples yet" } } };
+    let (least, most) =
+        (values.iter().copied().fold(f64::MAX, f64::min), values.iter().copied().fold(0.0, f64::max));
+    let label = format!("{least:.0} to {most:.0} {unit}, now {last:.0}");
+    html! {
+        span.chart.spark role="img" aria-label=(label) title=(label) {
+            @match spark(values, most) {
+                Ok(svg) => (PreEscaped(svg)),
+                Err(error) => (log_failure(&error)),
+            }
+        }
+    }
+}
+
+fn spark(values: &[f64], most: f64) -> Result<String, DrawingAreaErrorKind<std::io::Error>> {
+    let mut svg = String::new();
+    {
+        let area = SVGBackend::with_string(&mut svg, (SPARK_WIDTH, SPARK_HEIGHT)).into_drawing_area();
+        let last = values.len().saturating_sub(1).max(1);
+        let mut chart = ChartBuilder::on(&area).margin(2).build_cartesian_2d(0..last, 0.0..most.max(1.0))?;
+        let style = ShapeStyle { color: LINE.to_rgba(), filled: false, stroke_width: 2 };
+        chart.draw_series(LineSeries::new(values.iter().copied().enumerate(), style))?;
+        area.present()?;
+    }
+    Ok(svg)
+}
+
 fn log_failure(error: &DrawingAreaErrorKind<std::io::Error>) -> Markup {
     tracing::warn!(%error, "Cannot draw a chart; its page is shown without it");
     html! {}
@@ -117,6 +149,13 @@ fn to_f64(count: i64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sparkline_says_its_values_and_needs_two() {
+        let html = sparkline(&[3.0, 0.0, 7.0], "events").into_string();
+        assert!(html.contains("aria-label=\"0 to 7 events, now 7\"") && html.contains("#020202"), "{html}");
+        assert!(!sparkline(&[3.0], "events").into_string().contains("<svg"));
+    }
 
     #[test]
     fn a_chart_has_a_bar_for_each_hour_with_orders_and_no_style_of_its_own() {

@@ -1,4 +1,7 @@
-//! `/payments`: those with an unknown outcome first.
+//! `/payments`: those with an unknown outcome first; declines; what the comparison with the provider found.
+
+mod declines;
+mod reconciliation;
 
 use std::sync::Arc;
 
@@ -14,6 +17,7 @@ use infra::{
 };
 use maud::{Markup, html};
 
+pub(super) use self::reconciliation::day;
 use super::{
     Refused,
     format::{self, Tone, amount, chip, money, order_link, payment_link, short_time},
@@ -59,11 +63,16 @@ pub(super) async fn payments(
     let page = api.query(api.queries.payments(&filter, paging.limit)).await?;
     let next = paging.cursor_after(page.next);
     let in_doubt = PaymentFilter { state: vec![PaymentState::OutcomeUnknown], ..PaymentFilter::default() };
-    let unknown = match status {
-        None if filter.after.is_none() && !is_declined => {
-            api.query(api.queries.payments(&in_doubt, UNKNOWN_MAX)).await?.items
-        }
-        None | Some(_) => Vec::new(),
+    let is_whole = status.is_none() && filter.after.is_none() && !is_declined;
+    let figures = if is_whole {
+        Some((declines::read(&api, &view).await?, reconciliation::read(&api).await?))
+    } else {
+        None
+    };
+    let unknown = if is_whole {
+        api.query(api.queries.payments(&in_doubt, UNKNOWN_MAX)).await?.items
+    } else {
+        Vec::new()
     };
     let main = html! {
         div.head {
@@ -78,7 +87,7 @@ pub(super) async fn payments(
                 }
             }
         }
-        div #payments data-live {
+        div #unknown data-live {
             @if !unknown.is_empty() {
                 section.panel.urgent {
                     h2 { "Outcome unknown" }
@@ -86,6 +95,14 @@ pub(super) async fn payments(
                     (table(&view, &unknown, "Payments whose outcome is unknown"))
                 }
             }
+        }
+        @if let Some((charges, compared)) = &figures {
+            div.columns.even {
+                (declines::panel(&view, charges))
+                (reconciliation::panel(&view, compared))
+            }
+        }
+        div #payments data-live {
             @if page.items.is_empty() { p.empty { "No payment matches." } }
             @else { (table(&view, &page.items, "Payments")) }
         }

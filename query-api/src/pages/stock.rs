@@ -28,7 +28,10 @@ use super::{
 use crate::{
     QueryApi,
     error::QueryError,
-    stock::movements::{self, Balance, Movement},
+    stock::{
+        cover::{self, Cover},
+        movements::{self, Balance, Movement},
+    },
 };
 
 /// Fewer available units than this are marked.
@@ -81,6 +84,7 @@ pub(super) async fn stock(
     };
     let page = api.query(api.queries.stock_list(&filter, wanted.paging.limit)).await?;
     let next = wanted.paging.cursor_after(page.next);
+    let covers = cover::of_rows(&api, &page.items).await?;
     let main = html! {
         div.head {
             h1 { "Stock" }
@@ -101,27 +105,31 @@ pub(super) async fn stock(
         div #stock.box data-live role="region" aria-label="Stock" tabindex="0" {
             @if page.items.is_empty() && next.is_some() { p.empty { "No SKU here matches. The next page looks further." } }
             @else if page.items.is_empty() { p.empty { "No SKU matches." } }
-            @else { (levels(&page.items)) }
+            @else { (levels(&page.items, &covers)) }
         }
         (pager(&view, next.as_deref()))
     };
-    let json =
-        url::with_query("/v1/stock", view.parameters(&["cursor"]).filter(|(_, value)| !value.is_empty()));
-    Ok(view.page(Content::new("Stock", Section::Stock, main).live("/v1/feed?topic=tiles").json(json)))
+    let given = || view.parameters(&["cursor"]).filter(|(_, value)| !value.is_empty());
+    let json = url::with_query("/v1/stock", given());
+    let csv = url::with_query("/v1/stock", given().chain([("format", "csv")]));
+    let content = Content::new("Stock", Section::Stock, main).live("/v1/feed?topic=tiles");
+    Ok(view.page(content.json(json).csv(csv)))
 }
 
-fn levels(rows: &[StockRow]) -> Markup {
+fn levels(rows: &[StockRow], covers: &[Cover]) -> Markup {
     html! {
         table {
             caption.visually-hidden { "Levels by SKU, in units" }
-            thead { tr { th { "SKU" } th.number { "On hand" } th.number { "Reserved" } th.number { "Available" } td {} } }
+            thead { tr { th { "SKU" } th.number { "On hand" } th.number { "Reserved" } th.number { "Available" } th.number { "Sold in 28 days" } th.number { "Days of cover" } td {} } }
             tbody {
-                @for row in rows {
+                @for (row, cover) in rows.iter().zip(covers) {
                     tr {
                         td { (sku_link(&row.sku)) }
                         td.number { (count(row.on_hand)) }
                         td.number { (count(row.reserved)) }
                         td.number { strong { (count(row.on_hand - row.reserved)) } }
+                        td.number { (count(cover.units_sold())) }
+                        td.number { (days_of(cover)) }
                         td { (level(row)) }
                     }
                 }
@@ -136,6 +144,17 @@ fn level(row: &StockRow) -> Markup {
             0 => (chip("sold out", Tone::Bad)),
             1..LOW => (chip("low", Tone::Warn)),
             _ => {},
+        }
+    }
+}
+
+/// The days that the available units last at the rate of the last 28 days.
+fn days_of(cover: &Cover) -> Markup {
+    html! {
+        @match cover.days() {
+            Some(days) if days < 10.0 => (format!("{days:.1}")),
+            Some(days) => (format!("{days:.0}")),
+            None => "–",
         }
     }
 }
@@ -164,6 +183,7 @@ pub(super) async fn sku(
     let next = paging.listing(&reserved.items, reserved.has_more, |_| (), |row| row.order_id).next_cursor;
     let of_sku = OrderFilter { sku: Some(sku.clone()), ..OrderFilter::default() };
     let orders = api.query(api.queries.orders(&of_sku, ORDERS)).await?;
+    let cover = cover::of_rows(&api, std::slice::from_ref(&row)).await?;
     let latest =
         Balance { revision: row.revision, on_hand: row.on_hand.into(), reserved: row.reserved.into() };
     let movements = match &view.caller {
@@ -177,6 +197,13 @@ pub(super) async fn sku(
                 div.tile { dt { "On hand" } dd.value { (count(row.on_hand)) } }
                 div.tile { dt { "Reserved" } dd.value { (count(row.reserved)) } }
                 div.tile { dt { "Available" } dd.value { (count(row.on_hand - row.reserved)) } }
+                @for cover in &cover {
+                    div.tile {
+                        dt { "Days of cover" }
+                        dd.value { (days_of(cover)) }
+                        dd.muted { (count(cover.units_sold())) " sold in 28 days" }
+                    }
+                }
             }
         }
         div.columns {

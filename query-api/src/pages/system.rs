@@ -1,4 +1,9 @@
-//! `/system`: what the platform is made of, what it reports of itself, how far the read models are, and webhooks.
+//! `/system`: what the platform is made of, what it reports of itself, how far the read models are, the figures of this
+//! process, and webhooks.
+
+mod endpoints;
+mod flow;
+mod state;
 
 use std::sync::Arc;
 
@@ -7,12 +12,9 @@ use domain::{Position, Timestamp};
 use http::request::Parts;
 use infra::{auth::Scope, http::parameters::Params, read_models::CheckpointRow};
 use maud::{Markup, html};
-use serde::Deserialize;
-use uuid::Uuid;
 
 use super::{
     Provider, Refused,
-    commands::CallerHeaders,
     errors::sentence,
     format::{Tone, age, chip, count, short_time},
     layout::{Content, Section},
@@ -106,24 +108,65 @@ pub(super) async fn system(
     request: Parts,
 ) -> Result<Response, Refused> {
     let lag = lag(&api).await?;
-    let endpoints = if view.can(Scope::Admin) { endpoints(&api, &request).await } else { None };
+    let endpoints = if view.can(Scope::Admin) { endpoints::read(&api, &request).await } else { None };
     let main = html! {
         div.head { h1 { "System" } }
         div.columns {
             div {
                 section.panel #health { h2 { "Health" } div #conditions data-live { (conditions(&view)) } }
+                (flows(&api))
                 section.panel { h2 { "Read models" } div #lag data-live { (projections_table(&view, &lag)) } }
-                @if let Some(measurements) = &api.pages.measurements {
-                    section.panel { h2 { "Requests since the start" } div #requests data-live { (measurements.table()) } }
-                }
-                @if view.can(Scope::Admin) { (webhooks(&view, endpoints.as_deref())) }
+                @if view.can(Scope::Admin) { (endpoints::panel(&view, endpoints.as_deref())) }
             }
-            section.panel { h2 { "This process" } (process(&api, &view, &lag)) }
+            div {
+                section.panel { h2 { "This process" } (process(&api, &view, &lag)) }
+                (states(&api, &view))
+            }
         }
     };
     Ok(view.page(
         Content::new("System", Section::System, main).live("/v1/feed?topic=tiles").json("/v1/projections"),
     ))
+}
+
+/// The role that executes commands.
+const COMMANDS: &str = "command-api";
+
+fn flows(api: &QueryApi) -> Markup {
+    let Some(measurements) = &api.pages.measurements else { return html! {} };
+    let (series, history) = (measurements.now(), measurements.history());
+    let runs_commands = api.pages.platform.roles.iter().any(|role| role == COMMANDS);
+    html! {
+        section.panel { h2 { "Throughput" } div #throughput data-live { (flow::throughput(&history, runs_commands)) } }
+        section.panel { h2 { "Followers of the log" } div #followers data-live { (flow::lag(&series, &history)) } }
+        section.panel { h2 { "Requests since the start" } div #requests data-live { (flow::requests(&series)) } }
+    }
+}
+
+fn states(api: &QueryApi, view: &View) -> Markup {
+    let Some(measurements) = &api.pages.measurements else { return html! {} };
+    let series = measurements.now();
+    html! {
+        section.panel { h2 { "Queues" } div #queues data-live { (state::queues(&series)) } }
+        section.panel { h2 { "Circuit breakers" } div #breakers data-live { (state::breakers(&series)) } }
+        section.panel { h2 { "Files" } div #files data-live { (state::files(&series)) } }
+        section.panel { h2 { "Backups" } div #backups data-live { (state::backups(view, &series)) } }
+    }
+}
+
+/// Says that another process has these figures.
+fn not_here(why: &str) -> Markup {
+    html! { p.muted { "Not of this process. " (why) } }
+}
+
+/// A measured number with the digits that people read: one below 10, and none above.
+fn number(value: f64) -> String {
+    if value < 10.0 && value.fract() != 0.0 { format!("{value:.1}") } else { count(whole(value)) }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a measured number, rounded")]
+fn whole(value: f64) -> u64 {
+    value.round().max(0.0) as u64
 }
 
 fn conditions(view: &View) -> Markup {
@@ -175,63 +218,6 @@ fn process(api: &QueryApi, view: &View, lag: &Lag) -> Markup {
             dt { "Actions" }
             dd { @if api.pages.commands.is_some() { "go to the command API" } @else { "none: ORDERLY_COMMAND_URL is not set" } }
             dt { "Log position" } dd { @if let Some(position) = lag.position() { (count(position)) } @else { "none" } }
-        }
-    }
-}
-
-/// A subscriber of webhooks, as the command API lists it.
-#[derive(Debug, Deserialize)]
-struct Endpoint {
-    subscription_id: Uuid,
-    url: String,
-    event_types: Vec<String>,
-    enabled: bool,
-    disabled_reason: Option<String>,
-    failing_since: Option<Timestamp>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Endpoints {
-    items: Vec<Endpoint>,
-}
-
-/// `None` if the command API does not tell.
-async fn endpoints(api: &QueryApi, request: &Parts) -> Option<Vec<Endpoint>> {
-    let commands = api.pages.commands.as_ref()?;
-    match commands.get("/v1/webhook-subscriptions?limit=100", &CallerHeaders::of(request)).await {
-        Ok(answer) => serde_json::from_slice::<Endpoints>(&answer.body).ok().map(|page| page.items),
-        Err(error) => {
-            tracing::warn!(%error, "Cannot list the subscribers of webhooks; the page is shown without them");
-            None
-        }
-    }
-}
-
-fn webhooks(view: &View, endpoints: Option<&[Endpoint]>) -> Markup {
-    html! {
-        section.panel #webhooks {
-            h2 { "Webhooks" }
-            @match endpoints {
-                None => p.muted { "The command API of this platform does not tell now." },
-                Some([]) => p.empty { "Nobody subscribes to events." },
-                Some(endpoints) => ul.sources {
-                    @for endpoint in endpoints {
-                        li {
-                            p.wrap {
-                                a href={ "/system/webhooks/" (endpoint.subscription_id) } { (endpoint.url) } " "
-                                @if !endpoint.enabled {
-                                    (chip(endpoint.disabled_reason.as_deref().unwrap_or("disabled"), Tone::Bad))
-                                } @else if endpoint.failing_since.is_some() { (chip("failing", Tone::Warn)) }
-                                @else { (chip("enabled", Tone::Good)) }
-                            }
-                            p.muted {
-                                (endpoint.event_types.join(", "))
-                                @if let Some(since) = endpoint.failing_since { ", failing since " (short_time(since, view)) }
-                            }
-                        }
-                    }
-                },
-            }
         }
     }
 }

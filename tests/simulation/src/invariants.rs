@@ -162,6 +162,7 @@ pub fn check_rows(log: &Log, tables: &Tables) -> Result<(), String> {
         mut payments,
         sales,
         money,
+        counts,
     } = expected.rows;
     same("stock", tables.stock.values(), stock.iter())?;
     same("reservations", tables.reservations.values(), reservations.iter())?;
@@ -174,6 +175,8 @@ pub fn check_rows(log: &Log, tables: &Tables) -> Result<(), String> {
     same("sales", tables.sales_in_all().iter(), sales.iter())?;
     let money: BTreeMap<_, _> = money.into_iter().flat_map(|money| money.sums).collect();
     same("money", tables.money_in_all().iter(), money.iter())?;
+    let counts: BTreeMap<_, _> = counts.into_iter().flat_map(|counts| counts.sums).collect();
+    same("counts", tables.counts_in_all().iter(), counts.iter())?;
     reports_equal_the_books(tables)
 }
 

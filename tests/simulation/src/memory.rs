@@ -2,6 +2,7 @@
 //! each start of a process opens new adapters over it. Each adapter passes the contract suite of its port in
 //! `tests/tests/`.
 
+mod counts;
 mod event_store;
 mod hazards;
 mod lists;

@@ -14,10 +14,11 @@ use crate::support::{Answer, documented, eventually};
 const OF_BOTH_APIS: [&str; 3] = ["GET /livez", "GET /readyz", "GET /version"];
 
 /// What a caller needs. `None`: nothing.
-const SCOPES: [(&str, Option<&str>); 54] = [
+const SCOPES: [(&str, Option<&str>); 58] = [
     ("GET /livez", None),
     ("GET /readyz", None),
     ("GET /v1/currencies", Some("read")),
+    ("GET /v1/declines", Some("read")),
     ("GET /v1/events", Some("audit")),
     ("GET /v1/feed", Some("read")),
     ("GET /v1/money", Some("read")),
@@ -29,9 +30,12 @@ const SCOPES: [(&str, Option<&str>); 54] = [
     ("GET /v1/payments/{id}", Some("read")),
     ("GET /v1/projections", Some("read")),
     ("GET /v1/reactions/parked", Some("read")),
+    ("GET /v1/reconciliations", Some("read")),
+    ("GET /v1/reconciliations/{day}", Some("read")),
     ("GET /v1/sales", Some("read")),
     ("GET /v1/stock", Some("read")),
     ("GET /v1/stock/{sku}", Some("read")),
+    ("GET /v1/stock/{sku}/cover", Some("read")),
     ("GET /v1/stock/{sku}/movements", Some("read")),
     ("GET /v1/stock/{sku}/reservations", Some("read")),
     ("GET /v1/summary", Some("read")),

@@ -10,7 +10,8 @@ use domain::{
 use infra::{
     event_source::Partition,
     read_models::{
-        CheckpointRow, Money, MoneyTotals, ReservationRow, RowPage, Sales, SalesTotals, Wait, WaitKind,
+        ChargeTotals, Charges, CheckpointRow, Money, MoneyTotals, ReservationRow, RowPage, Sales,
+        SalesTotals, Wait, WaitKind,
     },
 };
 use serde_json::Value;
@@ -23,6 +24,7 @@ use super::{
 };
 use crate::{
     projectors::memory_log::MemoryLog,
+    reconciliations_contract::comparison,
     support::documented::{self, check_members},
 };
 
@@ -65,6 +67,14 @@ pub fn api_with_rows() -> Api {
             total: totals,
             groups: RowPage { items: vec![("2010-12-01".to_owned(), totals)], has_more: false },
         };
+        let totals = ChargeTotals { attempts: 24, declined: 1 };
+        rows.charges = Charges {
+            total: totals,
+            failures: vec![("card_declined".to_owned(), 1)],
+            groups: RowPage { items: vec![("2010-12-01".to_owned(), totals)], has_more: false },
+        };
+        rows.sold = [(sku("A"), 3)].into();
+        rows.reconciliations = vec![comparison(1, 60)];
         rows.currencies = vec!["GBP".parse().unwrap()];
         rows.checkpoints = vec![CheckpointRow {
             projection: "orders".to_owned(),
@@ -86,10 +96,11 @@ fn url_of(path: &str) -> String {
         order_id(1).to_string()
     };
     let sku = if path.ends_with("/movements") { "85123A" } else { "A" };
-    let url = path.replace("{id}", &id).replace("{sku}", sku);
+    let url = path.replace("{id}", &id).replace("{sku}", sku).replace("{day}", "latest");
     match path {
         "/v1/sales" => format!("{url}?currency=GBP&group_by=sku"),
         "/v1/money" => format!("{url}?currency=GBP&group_by=day"),
+        "/v1/declines" => format!("{url}?group_by=day"),
         _ => url,
     }
 }
@@ -162,6 +173,7 @@ async fn every_documented_path_is_served_and_its_answer_matches_its_schema() {
             "/livez",
             "/readyz",
             "/v1/currencies",
+            "/v1/declines",
             "/v1/events",
             "/v1/feed",
             "/v1/money",
@@ -172,9 +184,12 @@ async fn every_documented_path_is_served_and_its_answer_matches_its_schema() {
             "/v1/payments",
             "/v1/payments/{id}",
             "/v1/projections",
+            "/v1/reconciliations",
+            "/v1/reconciliations/{day}",
             "/v1/sales",
             "/v1/stock",
             "/v1/stock/{sku}",
+            "/v1/stock/{sku}/cover",
             "/v1/stock/{sku}/movements",
             "/v1/stock/{sku}/reservations",
             "/v1/summary",

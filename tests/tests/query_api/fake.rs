@@ -1,18 +1,25 @@
 //! Read models in memory: rows of a test, filtered and paged as the port requires.
 
-use std::sync::{Mutex, MutexGuard};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard},
+};
 
 use async_trait::async_trait;
 use domain::{Currency, OrderId, PaymentId, Position, Sku, StreamName, Timestamp};
 use infra::{
     event_source::{Partition, layout::SourceLayout},
     event_store::ReadError,
+    operations::{
+        OperationsError,
+        reconciliations::{Reconciliation, ReconciliationHead, Reconciliations},
+    },
     read_models::{
-        CheckpointRow, Count, Money, MoneyQueries, MoneyQuery, OrderFilter, OrderPage, OrderQueries,
-        OrderRow, OrderStockEvent, OrderSummaryRow, OrderWork, ParkedStream, PaymentFilter, PaymentPage,
-        PaymentQueries, PaymentRow, ProjectionQueries, Queries, ReadModelError, ReservationRow, RowPage,
-        Sales, SalesQueries, SalesQuery, StockFilter, StockPage, StockQueries, StockRow, StreamChanges, Wait,
-        WaitFilter, WaitQueries, Waiters,
+        ChargeQuery, Charges, CheckpointRow, Count, CountQueries, Money, MoneyQueries, MoneyQuery,
+        OrderFilter, OrderPage, OrderQueries, OrderRow, OrderStockEvent, OrderSummaryRow, OrderWork,
+        ParkedStream, PaymentFilter, PaymentPage, PaymentQueries, PaymentRow, ProjectionQueries, Queries,
+        ReadModelError, ReservationRow, RowPage, Sales, SalesQueries, SalesQuery, StockFilter, StockPage,
+        StockQueries, StockRow, StreamChanges, Wait, WaitFilter, WaitQueries, Waiters,
     },
 };
 use simulation::memory::{ListedRows, stock_page};
@@ -42,7 +49,13 @@ pub struct Rows {
     pub currencies: Vec<Currency>,
     pub money: Money,
     pub money_queries: Vec<MoneyQuery>,
+    pub charges: Charges,
+    pub charge_queries: Vec<ChargeQuery>,
+    pub sold: BTreeMap<Sku, i64>,
+    /// The days of the last query for sold units.
+    pub sold_days: Option<(i64, i64)>,
     pub checkpoints: Vec<CheckpointRow>,
+    pub reconciliations: Vec<Reconciliation>,
     pub parked: Vec<ParkedStream>,
     pub failure: Option<ReadModelError>,
     pub panics: bool,
@@ -240,6 +253,29 @@ impl MoneyQueries for FakeQueries {
 }
 
 #[async_trait]
+impl CountQueries for FakeQueries {
+    async fn charges(&self, query: &ChargeQuery, limit: usize) -> Result<Charges, ReadModelError> {
+        self.read(|rows| {
+            rows.charge_queries.push(query.clone());
+            let charges = rows.charges.clone();
+            let groups =
+                page(&charges.groups.items, limit, query.after.as_ref(), |(key, _)| key.clone(), |_| true);
+            Charges { groups, ..charges }
+        })
+        .await
+    }
+
+    async fn units_sold(&self, skus: &[Sku], days: (i64, i64)) -> Result<BTreeMap<Sku, i64>, ReadModelError> {
+        self.read(|rows| {
+            rows.sold_days = Some(days);
+            let sold = rows.sold.iter().filter(|(sku, _)| skus.contains(sku));
+            sold.map(|(sku, units)| (sku.clone(), *units)).collect()
+        })
+        .await
+    }
+}
+
+#[async_trait]
 impl ProjectionQueries for FakeQueries {
     async fn checkpoints(&self) -> Result<Vec<CheckpointRow>, ReadModelError> {
         self.read(|rows| rows.checkpoints.clone()).await
@@ -260,6 +296,24 @@ impl WaitQueries for FakeQueries {
         let key = |wait: &Wait| (wait.since, wait.id, wait.kind.code());
         let wanted = |wait: &Wait| wait.since < filter.since_before;
         self.read(|rows| page(&rows.waits, limit, filter.after.as_ref(), key, wanted)).await
+    }
+}
+
+#[async_trait]
+impl Reconciliations for FakeQueries {
+    async fn keep(&self, reconciliation: &Reconciliation) -> Result<(), OperationsError> {
+        self.rows().reconciliations.push(reconciliation.clone());
+        Ok(())
+    }
+
+    async fn list(&self, limit: usize) -> Result<Vec<ReconciliationHead>, OperationsError> {
+        Ok(self.rows().reconciliations.iter().rev().take(limit).map(Reconciliation::head).collect())
+    }
+
+    async fn latest(&self, from: Option<Timestamp>) -> Result<Option<Reconciliation>, OperationsError> {
+        let rows = self.rows();
+        let found = rows.reconciliations.iter().rfind(|kept| from.is_none_or(|from| kept.from == from));
+        Ok(found.cloned())
     }
 }
 

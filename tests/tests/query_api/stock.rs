@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use axum::http::header;
-use infra::read_models::{ReservationRow, StockRow};
+use infra::read_models::{ReservationRow, StockRow, quarter_of};
 use serde_json::{Value, json};
 
 use super::{
     Api,
-    rows::{order_id, sku, stock_row},
+    rows::{at, order_id, sku, stock_row},
     timeline,
 };
 use crate::projectors::memory_log::MemoryLog;
@@ -121,4 +121,27 @@ async fn the_movements_of_a_sku_come_the_latest_first_with_the_levels_after_each
     let cursor = first["next_cursor"].as_str().unwrap();
     let uri = format!("/v1/stock/85123A/movements?limit=1&cursor={cursor}");
     api.get(&uri).await.problem(400, "invalid_cursor");
+}
+
+#[tokio::test]
+async fn the_available_units_of_a_sku_last_as_many_days_as_the_last_28_were_sold_from() {
+    let api = Api::new();
+    api.queries.change(|rows| {
+        rows.stock = vec![stock_row("A", 106, 6), stock_row("B", 5, 0), stock_row("C", 5, 5)];
+        rows.sold = [(sku("A"), 131), (sku("C"), 3)].into();
+    });
+    let list = api.get("/v1/stock").await.expect(200);
+    let cover = list["items"].as_array().unwrap().iter();
+    let cover: Vec<_> = cover.map(|item| (&item["units_sold_28_days"], &item["days_of_cover"])).collect();
+    let expected = [(json!(131), json!(21.4)), (json!(0), Value::Null), (json!(3), json!(0.0))];
+    assert_eq!(cover, expected.each_ref().map(|(sold, days)| (sold, days)));
+    // It is 1 January, and the days are those of UTC.
+    let quarter = |text| quarter_of(at(text));
+    let days = (quarter("2025-12-05T00:00:00Z"), quarter("2026-01-02T00:00:00Z"));
+    assert_eq!(api.queries.rows().sold_days, Some(days));
+    let one = api.get("/v1/stock/A/cover").await.expect(200);
+    assert_eq!(one, json!({"units_sold_28_days": 131, "days_of_cover": 21.4}));
+    api.get("/v1/stock/D/cover").await.problem(404, "not_found");
+    let csv = String::from_utf8(api.get("/v1/stock?format=csv").await.body).unwrap();
+    assert!(csv.contains("available,revision,units_sold_28_days,days_of_cover\r\n"), "{csv}");
 }

@@ -20,7 +20,7 @@ use crate::support::eventually;
 
 /// The answer to a request.
 #[derive(Debug, Clone)]
-pub(super) enum Reply {
+pub enum Reply {
     Status(u16),
     Redirect(String),
     /// No answer.
@@ -30,7 +30,7 @@ pub(super) enum Reply {
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Received {
+pub struct Received {
     pub id: String,
     pub signature: String,
     pub sent_at: i64,
@@ -47,7 +47,7 @@ struct ReceiverState {
 }
 
 #[derive(Debug)]
-pub(super) struct Receiver {
+pub struct Receiver {
     address: SocketAddr,
     state: Arc<ReceiverState>,
     server: JoinHandle<()>,

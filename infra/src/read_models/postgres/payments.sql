@@ -40,6 +40,7 @@ CREATE INDEX payments_by_reference ON payments (reference, row_no) WHERE referen
 
 -- Holds few rows at a time.
 CREATE INDEX payments_declined ON payments (row_no) WHERE declined;
+CREATE INDEX payments_declined_of_order ON payments (order_id) WHERE declined;
 
 -- Holds few rows at a time.
 CREATE INDEX payments_awaiting_provider ON payments (payment_id, awaits_provider_since)

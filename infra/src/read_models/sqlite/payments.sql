@@ -38,6 +38,7 @@ CREATE INDEX payments_by_reference ON payments (reference) WHERE reference IS NO
 
 -- Holds few rows at a time.
 CREATE INDEX payments_declined ON payments (declined) WHERE declined = 1;
+CREATE INDEX payments_declined_of_order ON payments (order_id) WHERE declined = 1;
 
 -- Holds few rows at a time.
 CREATE INDEX payments_awaiting_provider ON payments (payment_id, awaits_provider_since)

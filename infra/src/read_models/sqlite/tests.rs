@@ -80,6 +80,7 @@ fn order_lists() -> Vec<OrderFilter> {
             work: Some(OrderWork::Overdue),
             ..none()
         },
+        OrderFilter { sort: OrderSort::Updated, work: Some(OrderWork::Declined), ..none() },
     ];
     lists.extend(filters_of_work(Timestamp::UNIX_EPOCH));
     lists
@@ -117,8 +118,9 @@ fn every_combination_that_is_documented_as_indexed_leaves_no_filter_to_check() {
             || filter.payment_status == [PaymentStatus::Paid]
             || filter.fulfilment_status == [FulfilmentStatus::Delivered]
             || filter.sku.is_some() && filter.work.is_some()
+            || filter.sort == OrderSort::Updated && filter.work.is_some()
     };
-    assert!(checked.len() == 4 && checked.iter().all(is_expected), "{checked:#?}");
+    assert!(checked.len() == 5 && checked.iter().all(is_expected), "{checked:#?}");
 }
 
 #[test]

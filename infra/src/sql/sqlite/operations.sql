@@ -104,6 +104,21 @@ CREATE TABLE IF NOT EXISTS api_keys (
     last_used_at INTEGER
 ) STRICT, WITHOUT ROWID;
 
+-- The last comparison of each period with the books of a payment provider.
+CREATE TABLE IF NOT EXISTS reconciliations (
+    provider    TEXT    NOT NULL,
+    -- Inclusive and exclusive.
+    period_from INTEGER NOT NULL,
+    period_to   INTEGER NOT NULL,
+    compared_at INTEGER NOT NULL,
+    -- How many.
+    differences INTEGER NOT NULL,
+    recorded    INTEGER NOT NULL,
+    -- JSON of a Reconciliation.
+    found       TEXT    NOT NULL,
+    PRIMARY KEY (period_from, provider)
+) STRICT, WITHOUT ROWID;
+
 CREATE INDEX IF NOT EXISTS webhook_deliveries_due
     ON webhook_deliveries (subscription_id, next_attempt_at, number) WHERE status = 'pending';
 CREATE INDEX IF NOT EXISTS webhook_deliveries_by_status

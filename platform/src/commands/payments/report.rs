@@ -2,9 +2,11 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use command_api::reconciliation::{Difference, Finding, Kind, Sums};
 use domain::{Amount, Currency, Timestamp};
-use infra::payment_provider::Period;
+use infra::{
+    operations::reconciliations::{Difference, Kind, Reconciliation, Sums},
+    payment_provider::Period,
+};
 use jiff::civil::Date;
 use serde::Serialize;
 
@@ -56,6 +58,22 @@ impl<'a> JsonDifference<'a> {
 }
 
 impl Report {
+    /// What the operational state keeps.
+    pub fn kept(&self, compared_at: Timestamp) -> Reconciliation {
+        let first = |all: &[Difference]| all.iter().take(Reconciliation::KEPT_MAX).cloned().collect();
+        Reconciliation {
+            provider: self.provider.to_owned(),
+            from: self.period.from,
+            to: self.period.to,
+            compared_at,
+            totals: self.sums.iter().map(|(&(kind, currency), &sums)| (kind, currency, sums)).collect(),
+            differences: first(&self.differences),
+            differences_count: self.differences.len() as u64,
+            recorded: first(&self.recorded),
+            recorded_count: self.recorded.len() as u64,
+        }
+    }
+
     pub fn json(&self) -> serde_json::Result<String> {
         let totals = self.sums.iter().map(|(&(kind, currency), &sums)| {
             let difference = sums.theirs.saturating_sub(sums.ours);
@@ -79,7 +97,7 @@ impl fmt::Display for Report {
         let mut totals = empty_table(&["KIND", "CURRENCY", "COUNT", "OURS", "THEIRS", "DIFFERENCE"]);
         for (&(kind, currency), sums) in &self.sums {
             totals.add_row([
-                word(kind).to_owned(),
+                kind.as_str().to_owned(),
                 currency.to_string(),
                 sums.count.to_string(),
                 sums.ours.to_string(),
@@ -105,7 +123,7 @@ fn table_of(differences: &[Difference]) -> comfy_table::Table {
     for found in differences {
         let id = found.reference.clone().or(found.refund_id.map(|id| id.to_string()));
         table.add_row([
-            word(found.kind).to_owned(),
+            found.kind.as_str().to_owned(),
             format!("{:.0}", found.at),
             format!("{} charge {}", found.payment_id, found.charge),
             id.unwrap_or_default(),
@@ -113,26 +131,8 @@ fn table_of(differences: &[Difference]) -> comfy_table::Table {
             found.ours.to_string(),
             found.theirs.to_string(),
             found.difference().to_string(),
-            why(found.finding).to_owned(),
+            found.finding.why().to_owned(),
         ]);
     }
     table
-}
-
-fn word(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Charge => "charge",
-        Kind::Refund => "refund",
-        Kind::Dispute => "dispute",
-    }
-}
-
-fn why(finding: Finding) -> &'static str {
-    match finding {
-        Finding::OnlyAtProvider => "only the provider has it",
-        Finding::UnknownPayment => "only the provider has it, and this platform has no such payment",
-        Finding::OnlyHere => "only this platform has it",
-        Finding::OtherAmount => "the amounts differ",
-        Finding::OtherCurrency => "the currencies differ",
-    }
 }

@@ -14,18 +14,18 @@ use domain::{
 use infra::{
     event_source::{Partition, Reached},
     read_models::{
-        BindError, Changes, CheckpointRow, Count, Generation, Money, MoneyKey, MoneyQueries, MoneyQuery,
-        MoneyTotals, OrderAt, OrderFilter, OrderPage, OrderQueries, OrderRow, OrderStockEvent,
-        OrderSummaryRow, OrderWork, OverdueQueries, ParkedStream, PaymentAt, PaymentFilter, PaymentPage,
-        PaymentQueries, PaymentRow, ProjectionQueries, Queries, ReadModelError, ReadModels, ReservationRow,
-        RowKeys, RowPage, Rows, Sales, SalesDimension, SalesGroup, SalesKey, SalesQueries, SalesQuery,
-        SalesTotals, StockFilter, StockPage, StockQueries, StockRow, StreamChanges, TimeRange, Totals, Wait,
-        WaitFilter, WaitKind, WaitQueries, Waiters, group_key,
+        BindError, Changes, ChargeQuery, Charges, CheckpointRow, Count, CountQueries, Generation, Money,
+        MoneyKey, MoneyQueries, MoneyQuery, MoneyTotals, OrderAt, OrderFilter, OrderPage, OrderQueries,
+        OrderRow, OrderStockEvent, OrderSummaryRow, OrderWork, OverdueQueries, ParkedStream, PaymentAt,
+        PaymentFilter, PaymentPage, PaymentQueries, PaymentRow, ProjectionQueries, Queries, ReadModelError,
+        ReadModels, ReservationRow, RowKeys, RowPage, Rows, Sales, SalesDimension, SalesGroup, SalesKey,
+        SalesQueries, SalesQuery, SalesTotals, StockFilter, StockPage, StockQueries, StockRow, StreamChanges,
+        TimeRange, Totals, Wait, WaitFilter, WaitKind, WaitQueries, Waiters, group_key,
     },
 };
 use uuid::Uuid;
 
-use super::{Durable, Fate, Hazards, ListedRows, Operation, Tables, lists::stock_page};
+use super::{Durable, Fate, Hazards, ListedRows, Operation, Tables, counts, lists::stock_page};
 
 /// The port for projectors and the port for queries. Clones share their tables.
 #[derive(Clone)]
@@ -311,6 +311,17 @@ impl SalesQueries for MemoryReadModels {
 impl MoneyQueries for MemoryReadModels {
     async fn money(&self, query: &MoneyQuery, limit: usize) -> Result<Money, ReadModelError> {
         self.read(|tables| money(tables, query, limit)).await
+    }
+}
+
+#[async_trait]
+impl CountQueries for MemoryReadModels {
+    async fn charges(&self, query: &ChargeQuery, limit: usize) -> Result<Charges, ReadModelError> {
+        self.read(|tables| counts::charges(tables, query, limit)).await
+    }
+
+    async fn units_sold(&self, skus: &[Sku], days: (i64, i64)) -> Result<BTreeMap<Sku, i64>, ReadModelError> {
+        self.read(|tables| counts::units_sold(tables, skus, days)).await
     }
 }
 

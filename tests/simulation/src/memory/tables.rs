@@ -10,9 +10,9 @@ use infra::{
     event_source::{Partition, Reached},
     event_store::EventMark,
     read_models::{
-        Changes, Generation, MoneyKey, MoneyTotals, OrderRow, OrderStockEvent, ParkedStream, PartitionSums,
-        PaymentRow, Projection, ReadModelError, ReservationRow, RowKeys, Rows, SalesKey, SalesTotals,
-        StockRow, Totals,
+        Changes, CountKey, Generation, MoneyKey, MoneyTotals, OrderRow, OrderStockEvent, ParkedStream,
+        PartitionSums, PaymentRow, Projection, ReadModelError, ReservationRow, RowKeys, Rows, SalesKey,
+        SalesTotals, StockRow, Totals,
     },
 };
 use uuid::Uuid;
@@ -32,6 +32,7 @@ pub struct Tables {
     pub(super) arrivals: Vec<PaymentId>,
     pub sales: Sums<SalesKey, SalesTotals>,
     pub money: Sums<MoneyKey, MoneyTotals>,
+    pub counts: Sums<CountKey, i64>,
     pub order_stock_events: BTreeSet<OrderStockEvent>,
     /// The flag says whether a retry was requested.
     pub parked: BTreeMap<(Projection, StreamName), (ParkedStream, bool)>,
@@ -164,6 +165,7 @@ impl Tables {
             payments,
             sales,
             money,
+            counts,
         } = rows;
         self.stock.extend(stock.into_iter().map(|row| (row.sku.clone(), row)));
         for key in &reservations_closed {
@@ -180,6 +182,7 @@ impl Tables {
         self.order_stock_events.extend(order_stock_events);
         add_sums(&mut self.sales, sales);
         add_sums(&mut self.money, money);
+        add_sums(&mut self.counts, counts);
     }
 
     fn check(&self, changes: &Changes) -> Result<(), ReadModelError> {
@@ -212,6 +215,10 @@ impl Tables {
 
     pub fn money_in_all(&self) -> BTreeMap<MoneyKey, MoneyTotals> {
         sums_in_all(&self.money)
+    }
+
+    pub fn counts_in_all(&self) -> BTreeMap<CountKey, i64> {
+        sums_in_all(&self.counts)
     }
 
     pub(super) fn ended_orders_with_reservations(&self) -> BTreeSet<OrderId> {
