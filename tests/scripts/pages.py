@@ -1,5 +1,6 @@
 """Fills a platform with orders in every state and runs pages_check.js against its pages. pages.sh describes the check."""
 
+import datetime
 import os
 import subprocess
 import sys
@@ -25,7 +26,14 @@ def paid(server, order):
     return order["order_id"]
 
 
+def subscribe(server):
+    """A subscriber that nobody answers for, so that its deliveries fail."""
+    body = {"url": "http://127.0.0.1:9/hook", "event_types": ["order.*"]}
+    return server.command("/v1/webhook-subscriptions", body, "subscriber").body["subscription_id"]
+
+
 def fill(server):
+    subscription = subscribe(server)
     for sku in SKUS:
         server.receive(sku, 40, f"stock-{sku}")
     orders = [place(server, number) for number in range(24)]
@@ -43,7 +51,12 @@ def fill(server):
     declined = place(server, 91, payment={"method": "decline_soft"})
     until("a charge is declined", lambda: server.query(f"/v1/payments/{declined['payment_id']}").body.get("retryable"))
     to_ship, live = paid(server, orders[20]), paid(server, orders[21])
-    return {"returned": orders[0]["order_id"], "declined": declined["order_id"], "to_ship": to_ship, "live": live}
+    day = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+    server.run("payments", "reconcile", "--day", day, "--sandbox-listen", f"127.0.0.1:{server.ports['sandbox']}")
+    return {
+        "returned": orders[0]["order_id"], "declined": declined["order_id"], "to_ship": to_ship, "live": live,
+        "subscription": subscription,
+    }
 
 
 def key_of(server, principal, scopes):
@@ -56,13 +69,14 @@ def key_of(server, principal, scopes):
 
 def main(binary, chromium, screenshots):
     script = os.path.join(os.path.dirname(__file__), "pages_check.js")
-    with Server(binary) as server:
+    with Server(binary, {"ORDERLY_WEBHOOKS_ALLOW_PRIVATE": "true"}) as server:
         server.start()
         orders = fill(server)
         environment = {
             **os.environ, "CHROMIUM": chromium, "SCREENSHOTS": screenshots, "QUERY": f"http://127.0.0.1:{server.ports['query']}",
             "RETURNED": orders["returned"], "DECLINED": orders["declined"], "TO_SHIP": orders["to_ship"],
             "LIVE": orders["live"], "COMMAND": f"http://127.0.0.1:{server.ports['command']}",
+            "SUBSCRIPTION": orders["subscription"],
         }
         subprocess.run(["node", script, "open"], env=environment, check=True)
         keys = {"DESK": key_of(server, "desk", "read,audit,orders:write"), "READER": key_of(server, "reader", "read")}

@@ -7,7 +7,7 @@ const path = require("node:path");
 const puppeteer = require("puppeteer-core");
 const axe = fs.readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 
-const { QUERY, COMMAND, CHROMIUM, SCREENSHOTS, RETURNED, DECLINED, TO_SHIP, LIVE, DESK, READER } = process.env;
+const { QUERY, COMMAND, CHROMIUM, SCREENSHOTS, RETURNED, DECLINED, TO_SHIP, LIVE, SUBSCRIPTION, DESK, READER } = process.env;
 const SIZES = { desk: { width: 1360, height: 900 }, phone: { width: 390, height: 844, isMobile: true } };
 
 async function open(page, address) {
@@ -182,7 +182,8 @@ async function withoutKeys(browser) {
     today: "/", orders: "/orders", order: `/orders/${RETURNED}`, declined: `/orders/${DECLINED}`,
     past: `/orders/${RETURNED}?revision=2`, ship: `/orders/${TO_SHIP}/ship`, refund: `/orders/${RETURNED}/refund`,
     stock: "/stock", sku: "/stock/85123A", payments: "/payments", payment: `/payments/${payment}`, stuck: "/stuck",
-    system: "/system", log: "/log", tree: `/log/${first.correlation_id}?around=${first.position}`, audit: "/audit",
+    compared: "/reconciliations/latest", system: "/system", webhooks: `/system/webhooks/${SUBSCRIPTION}`,
+    log: "/log", tree: `/log/${first.correlation_id}?around=${first.position}`, audit: "/audit",
     then: "/audit/then?of=85123A", login: "/login", missing: "/orders/none",
   };
   await look(browser, pages);

@@ -51,9 +51,10 @@ class Server:
                                         stderr=log, text=True)
         self.ports, self.connections = {}, threading.local()
         for line in self.process.stdout:
-            if found := re.search(r"^\s*(command|query)\b.*127\.0\.0\.1:(\d+)", line):
+            if found := re.search(r"^\s*(command|query|sandbox)\b.*127\.0\.0\.1:(\d+)", line):
                 self.ports[found[1]] = int(found[2])
-            if "query" in self.ports:
+            # Lines of stores follow those of addresses.
+            if "query" in self.ports and not found:
                 return time.monotonic() - begun
         raise SystemExit("the server has ended: " + open(log.name).read()[-2000:])
 

@@ -119,7 +119,8 @@ impl Object<'_> {
         let path = path
             .replace("{shipment}", UNKNOWN)
             .replace("{refund_id}", UNKNOWN)
-            .replace("{delivery}", "msg_1");
+            .replace("{delivery}", "msg_1")
+            .replace("{day}", "latest");
         match operation {
             "GET /v1/payments" => format!("{path}?order_id={}", self.id("order_id")),
             // Without a topic it needs another scope as well.

@@ -116,7 +116,7 @@ impl CountQueries for PostgresQueries {
 }
 
 /// The charges of a range, $1 to $2.
-const OF_CHARGES: &str = "FROM counts WHERE kind = 0 AND start >= $1 AND start < $2";
+pub(super) const OF_CHARGES: &str = "FROM counts WHERE kind = 0 AND start >= $1 AND start < $2";
 const DECLINED: &str = "coalesce(sum(count) FILTER (WHERE name <> ''), 0)::bigint";
 
 fn totals(row: &Row, first: usize) -> Result<ChargeTotals, ReadModelError> {

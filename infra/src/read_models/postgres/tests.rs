@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio_postgres::{Client, NoTls};
 
 use super::{
+    counts::{OF_CHARGES, UNITS_SOLD},
     ended_orders::MARK,
     order_lists::{self, DIALECT},
     orders::MOVE_SKUS,
@@ -167,6 +168,17 @@ async fn plans_of_stock(client: &Client) {
     assert_eq!(rows_read(&plan), PAGE, "{plan:#}");
     let plan = explain(client, BY_SKU, "text, text, bigint", "'SKU7', 'SKU8', 51").await;
     assert_eq!(rows_read(&plan), PAGE, "{plan:#}");
+    let counts = "INSERT INTO counts (kind, name, start, partition, count)
+        SELECT 1, 'SKU' || n % 500, 96 * (n / 500), 'log', 1 FROM generate_series(1, 20000) AS n;
+        INSERT INTO counts (kind, name, start, partition, count)
+        SELECT 0, 'code' || n % 3, n / 3, 'log', 1 FROM generate_series(1, 20000) AS n";
+    client.batch_execute(counts).await.unwrap();
+    let values = "1, '{SKU7,SKU8}', 960, 1920";
+    let plan = explain(client, UNITS_SOLD, "smallint, text[], bigint, bigint", values).await;
+    assert_eq!(rows_read(&plan), 20, "{plan:#}");
+    let charges = format!("SELECT name, sum(count) {OF_CHARGES} GROUP BY name");
+    let plan = explain(client, &charges, "bigint, bigint", "100, 110").await;
+    assert_eq!(rows_read(&plan), 30, "{plan:#}");
 }
 
 async fn plans_of_payments(client: &Client) {

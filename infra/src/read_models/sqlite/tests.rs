@@ -9,6 +9,7 @@ use rusqlite::{Connection, params_from_iter};
 
 use super::{
     connections::{create_indexes, create_tables},
+    counts::UNITS_SOLD,
     order_lists::{DIALECT, look_up_sql},
     stock::{BY_AVAILABLE, BY_SKU},
     waits::{ORDERS_DUE, PAYMENTS_AWAITING, RUN_OUT, waits_sql},
@@ -164,8 +165,8 @@ fn waits_are_read_from_small_indexes() {
 }
 
 #[test]
-fn due_orders_payments_for_timers_and_stock_are_read_from_one_index_in_order() {
-    let lists = [(ORDERS_DUE, 4), (RUN_OUT, 4), (PAYMENTS_AWAITING, 3), (BY_AVAILABLE, 4), (BY_SKU, 3)];
+fn due_orders_payments_for_timers_stock_and_sold_units_are_read_from_one_index_in_order() {
+    let lists = [(ORDERS_DUE, 4), (RUN_OUT, 4), (PAYMENTS_AWAITING, 3), (BY_AVAILABLE, 4), (BY_SKU, 3), (UNITS_SOLD, 4)];
     for (sql, parameters) in lists {
         let plan = plan(sql, parameters);
         assert!(plan.len() == 1 && plan[0].starts_with("SEARCH"), "{plan:#?}");
