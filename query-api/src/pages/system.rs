@@ -137,9 +137,9 @@ fn flows(api: &QueryApi) -> Markup {
     let (series, history) = (measurements.now(), measurements.history());
     let runs_commands = api.pages.platform.roles.iter().any(|role| role == COMMANDS);
     html! {
-        section.panel { h2 { "Throughput" } div #throughput data-live { (flow::throughput(&history, runs_commands)) } }
-        section.panel { h2 { "Followers of the log" } div #followers data-live { (flow::lag(&series, &history)) } }
-        section.panel { h2 { "Requests since the start" } div #requests data-live { (flow::requests(&series)) } }
+        section.panel { h2 { "Throughput" } div #throughput data-live="quiet" { (flow::throughput(&history, runs_commands)) } }
+        section.panel { h2 { "Followers of the log" } div #followers data-live="quiet" { (flow::lag(&series, &history)) } }
+        section.panel { h2 { "Requests since the start" } div #requests data-live="quiet" { (flow::requests(&series)) } }
     }
 }
 
@@ -147,10 +147,10 @@ fn states(api: &QueryApi, view: &View) -> Markup {
     let Some(measurements) = &api.pages.measurements else { return html! {} };
     let series = measurements.now();
     html! {
-        section.panel { h2 { "Queues" } div #queues data-live { (state::queues(&series)) } }
-        section.panel { h2 { "Circuit breakers" } div #breakers data-live { (state::breakers(&series)) } }
-        section.panel { h2 { "Files" } div #files data-live { (state::files(&series)) } }
-        section.panel { h2 { "Backups" } div #backups data-live { (state::backups(view, &series)) } }
+        section.panel { h2 { "Queues" } div #queues data-live="quiet" { (state::queues(&series)) } }
+        section.panel { h2 { "Circuit breakers" } div #breakers data-live="quiet" { (state::breakers(&series)) } }
+        section.panel { h2 { "Files" } div #files data-live="quiet" { (state::files(&series)) } }
+        section.panel { h2 { "Backups" } div #backups data-live="quiet" { (state::backups(view, &series)) } }
     }
 }
 

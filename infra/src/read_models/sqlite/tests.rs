@@ -166,7 +166,14 @@ fn waits_are_read_from_small_indexes() {
 
 #[test]
 fn due_orders_payments_for_timers_stock_and_sold_units_are_read_from_one_index_in_order() {
-    let lists = [(ORDERS_DUE, 4), (RUN_OUT, 4), (PAYMENTS_AWAITING, 3), (BY_AVAILABLE, 4), (BY_SKU, 3), (UNITS_SOLD, 4)];
+    let lists = [
+        (ORDERS_DUE, 4),
+        (RUN_OUT, 4),
+        (PAYMENTS_AWAITING, 3),
+        (BY_AVAILABLE, 4),
+        (BY_SKU, 3),
+        (UNITS_SOLD, 4),
+    ];
     for (sql, parameters) in lists {
         let plan = plan(sql, parameters);
         assert!(plan.len() == 1 && plan[0].starts_with("SEARCH"), "{plan:#?}");

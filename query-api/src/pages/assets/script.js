@@ -29,7 +29,9 @@ function swap(html, shines) {
     announce(part, copy);
     part.replaceWith(copy);
     if (focus) sameAs(focus, copy)?.focus();
-    if (shines && !calm.matches) for (const one of changed(copy, known)) one.animate([{ opacity: 0.5 }, { opacity: 1 }], 400);
+    // Figures change all the time.
+    if (!shines || calm.matches || part.dataset.live === "quiet") continue;
+    for (const one of changed(copy, known)) one.animate([{ opacity: 0.5 }, { opacity: 1 }], 400);
   }
 }
 

@@ -125,11 +125,13 @@ fn sum(series: &Series, name: &str) -> Markup {
     }
 }
 
-/// Numbers by a label.
+/// Numbers by a label, without zeros.
 fn parts(parts: &[(&str, f64)]) -> Markup {
+    let some: Vec<_> = parts.iter().filter(|(_, value)| *value > 0.0).collect();
     html! {
         @if parts.is_empty() { span.muted { "not in this process" } }
-        @for (index, (name, value)) in parts.iter().enumerate() {
+        @else if some.is_empty() { "0" }
+        @for (index, (name, value)) in some.iter().enumerate() {
             @if index > 0 { ", " }
             (number(*value)) " " (name.replace('_', " "))
         }
