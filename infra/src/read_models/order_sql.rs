@@ -68,7 +68,8 @@ impl ListSql {
             return Some(format!("SELECT count(*), count(*) FROM ({}) AS page", keys.sql));
         }
         let left = self.conditions_left(filter).join(" AND ");
-        let (look_up, row) = (self.dialect.look_up, self.counted_by(&Self::new(self.dialect).walk(filter, SCANNED_MAX)));
+        let (look_up, row) =
+            (self.dialect.look_up, self.counted_by(&Self::new(self.dialect).walk(filter, SCANNED_MAX)));
         Some(format!(
             "SELECT count(*), count(CASE WHEN {left} THEN 1 END) FROM ({}) AS page
              {look_up} orders ON orders.{row} = page_id",

@@ -134,7 +134,7 @@ orderly_backups_total{outcome="failed"} 2
 /// The page of the system of a process with these roles.
 async fn system(shop: &Shop, roles: &[&str], measurements: Option<Measurements>) -> super::Shown {
     let platform = Platform { roles: roles.iter().map(ToString::to_string).collect(), ..Platform::default() };
-    let options = PagesOptions { platform, measurements, commands: None, keys: keys() };
+    let options = PagesOptions { platform, measurements, commands: None, auditor: None, keys: keys() };
     let router = query_api::router(api(shop, Gate::open(), keys(), None).with_pages(options));
     Browser::at(&router).get("/system").await.expect(200)
 }
