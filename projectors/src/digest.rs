@@ -244,10 +244,10 @@ impl RowKey {
         match self {
             Self::Stock(_) | Self::Reservation(..) | Self::OrderStockEvent(..) => Projection::Stock,
             Self::Order(_) => Projection::Orders,
-            Self::Payment(_) | Self::Money(_) => Projection::Payments,
-            Self::Sales(_) => Projection::Sales,
-            Self::Count(CountKey { counted: Counted::Charges { .. }, .. }) => Projection::Payments,
-            Self::Count(CountKey { counted: Counted::Sold(_), .. }) => Projection::Sales,
+            Self::Payment(_)
+            | Self::Money(_)
+            | Self::Count(CountKey { counted: Counted::Charges { .. }, .. }) => Projection::Payments,
+            Self::Sales(_) | Self::Count(CountKey { counted: Counted::Sold(_), .. }) => Projection::Sales,
         }
     }
 

@@ -173,7 +173,7 @@ impl Shop {
         let customer = match rng.u32(0..10) {
             0 => Some(LARGEST_CUSTOMER.to_owned()),
             1 | 2 => None,
-            _ => Some(format!("customer-{}", rng.u64(0..1 + self.orders / 10))),
+            _ => Some(format!("customer-{}", rng.u64(0..=self.orders / 10))),
         };
         let never_due = matches!(fate, Fate::Declined | Fate::Stuck | Fate::OutcomeUnknown);
         PlaceOrder {

@@ -119,9 +119,11 @@ fn instant(seconds: f64) -> Option<Timestamp> {
 
 /// A number, or that this process does not measure it.
 fn sum(series: &Series, name: &str) -> Markup {
-    match series.sum(name) {
-        Some(value) => html! { (number(value)) },
-        None => html! { span.muted { "not in this process" } },
+    html! {
+        @match series.sum(name) {
+            Some(value) => (number(value)),
+            None => span.muted { "not in this process" },
+        }
     }
 }
 
