@@ -90,9 +90,12 @@ pub(super) async fn scan<R: From<StoredRow>>(scan: &Scan<'_, R>) -> Result<(), S
     .await
 }
 
-/// $1: [`SOLD`], $2: the SKUs, $3 and $4: the days.
-pub(super) const UNITS_SOLD: &str = "SELECT name, sum(count)::bigint FROM counts
-     WHERE kind = $1 AND name = ANY($2) AND start >= $3 AND start < $4 GROUP BY name";
+/// $1: [`SOLD`], $2: the SKUs, $3 and $4: the days. Each SKU is looked up by itself: for a list of names, Postgres may
+/// read the days of every SKU.
+pub(super) const UNITS_SOLD: &str = "SELECT wanted.sku, sold.units FROM unnest($2::text[]) AS wanted (sku)
+     CROSS JOIN LATERAL (SELECT sum(count)::bigint AS units FROM counts
+         WHERE kind = $1 AND name = wanted.sku AND start >= $3 AND start < $4) AS sold
+     WHERE sold.units IS NOT NULL";
 
 #[async_trait]
 impl CountQueries for PostgresQueries {
