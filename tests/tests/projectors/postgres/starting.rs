@@ -71,7 +71,7 @@ async fn a_version_adds_what_is_missing_and_ignores_what_a_newer_one_has_added()
     connect(&database).await.unwrap();
     let client = database.client().await;
     let before: i64 = client.query_one(COUNTS, &[]).await.unwrap().get(0);
-    let earlier = "DROP TABLE orderly.additions, orderly.api_keys;
+    let earlier = "DROP TABLE orderly.additions, orderly.api_keys, orderly.reconciliations;
          ALTER TABLE orderly.webhook_deliveries DROP COLUMN actor";
     client.batch_execute(earlier).await.unwrap();
     connect(&database).await.unwrap();
