@@ -70,6 +70,7 @@ macro_rules! read_models_contract {
             timers::authorisations_run_out_while_they_hold_money,
             orders::every_filter_and_order_of_lists_gives_its_orders_page_by_page,
             orders::a_list_that_looks_at_many_orders_finds_all_of_them_page_by_page,
+            orders::a_count_of_many_declined_orders_does_not_claim_to_be_exact,
             orders::overdue_orders_come_by_the_time_from_which_they_are_overdue,
             payments::payments_come_in_order_of_arrival,
             payments::every_filter_selects_its_payments_page_by_page,

@@ -51,6 +51,8 @@ pub(super) struct Keys {
     pub(super) sql: String,
     /// True if each of these rows passes all filters.
     pub(super) has_all_filters: bool,
+    /// A condition that is true if the walk leaves rows out which pass.
+    pub(super) leaves_out: Option<String>,
 }
 
 impl ListSql {

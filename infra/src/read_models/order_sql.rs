@@ -15,6 +15,10 @@ use super::{
 
 /// Most orders of each kind of text that a search finds.
 const FOUND_MAX: usize = 500;
+/// More rows than a count looks at, in SQL, and none.
+const TOO_MANY: &str = "CAST(10001 AS bigint)";
+const NONE: &str = "CAST(0 AS bigint)";
+const _: () = assert!(COUNTED_MAX == 10_000, "TOO_MANY is one more");
 /// Sorts after every text that begins with the text before it.
 const LAST_CHARACTER: char = char::MAX;
 
@@ -46,6 +50,8 @@ struct Walk {
     is_small: bool,
     /// Further conditions of such orders.
     checks: Vec<String>,
+    /// A condition that is true if the ranges leave orders out.
+    leaves_out: Option<String>,
 }
 
 impl ListSql {
@@ -65,11 +71,14 @@ impl ListSql {
     pub(super) fn count(&mut self, filter: &OrderFilter) -> Option<String> {
         let keys = self.counted_keys(&OrderFilter { after: None, ..filter.clone() })?;
         if keys.has_all_filters {
-            return Some(format!("SELECT count(*), count(*) FROM ({}) AS page", keys.sql));
+            let walked = match &keys.leaves_out {
+                Some(leaves_out) => format!("CASE WHEN {leaves_out} THEN {TOO_MANY} ELSE count(*) END"),
+                None => "count(*)".to_owned(),
+            };
+            return Some(format!("SELECT {walked}, count(*) FROM ({}) AS page", keys.sql));
         }
         let left = self.conditions_left(filter).join(" AND ");
-        let (look_up, row) =
-            (self.dialect.look_up, self.counted_by(&Self::new(self.dialect).walk(filter, SCANNED_MAX)));
+        let (look_up, row) = (self.dialect.look_up, self.counted_by(&Self::new(self.dialect).walk(filter)));
         Some(format!(
             "SELECT count(*), count(CASE WHEN {left} THEN 1 END) FROM ({}) AS page
              {look_up} orders ON orders.{row} = page_id",
@@ -77,13 +86,18 @@ impl ListSql {
         ))
     }
 
-    /// The number of orders of each kind of work, at most one more than [`COUNTED_MAX`].
+    /// Two numbers for each kind of work: its orders, at most one more than [`COUNTED_MAX`], and as many as were looked at at
+    /// least.
     pub(super) fn work_counts(&mut self, filters: &[OrderFilter]) -> String {
         let counts: Vec<String> = filters
             .iter()
-            .map(|filter| match self.counted_keys(filter) {
-                Some(keys) => format!("(SELECT count(*) FROM ({}) AS page)", keys.sql),
-                None => "0".to_owned(),
+            .map(|filter| {
+                let Some(keys) = self.counted_keys(filter) else { return format!("{NONE}, {NONE}") };
+                let walked = match &keys.leaves_out {
+                    Some(leaves_out) => format!("CASE WHEN {leaves_out} THEN {TOO_MANY} ELSE {NONE} END"),
+                    None => NONE.to_owned(),
+                };
+                format!("(SELECT count(*) FROM ({}) AS page), {walked}", keys.sql)
             })
             .collect();
         format!("SELECT {}", counts.join(", "))
@@ -96,7 +110,7 @@ impl ListSql {
         (whole, scanned): (usize, usize),
         is_sorted: bool,
     ) -> Option<Keys> {
-        let walk = self.walk(filter, scanned);
+        let walk = self.walk(filter);
         if walk.ranges.is_empty() {
             return None;
         }
@@ -134,7 +148,7 @@ impl ListSql {
             String::new()
         };
         let sql = format!("SELECT page_key, page_id FROM ({union}) AS walked {order} LIMIT {limit}");
-        Some(Keys { sql, has_all_filters })
+        Some(Keys { sql, has_all_filters, leaves_out: walk.leaves_out })
     }
 
     /// The column by which a count looks up the orders of a walk. A page needs their ids.
@@ -144,7 +158,7 @@ impl ListSql {
 
     /// The conditions that the walk of the list leaves to check, one order after another.
     pub(super) fn conditions_left(&mut self, filter: &OrderFilter) -> Vec<String> {
-        let walk = Self::new(self.dialect).walk(filter, SCANNED_MAX);
+        let walk = Self::new(self.dialect).walk(filter);
         if walk.is_small { Vec::new() } else { self.conditions(filter, &walk.has) }
     }
 
@@ -187,13 +201,12 @@ impl ListSql {
         }
     }
 
-    /// `scanned`: the most rows that the walk may look up.
-    fn walk(&mut self, filter: &OrderFilter, scanned: usize) -> Walk {
+    fn walk(&mut self, filter: &OrderFilter) -> Walk {
         if filter.text.is_some() || filter.payment_reference.is_some() {
             return self.walk_found(filter);
         }
         match filter.sort {
-            OrderSort::Placed => self.walk_by_place(filter, scanned),
+            OrderSort::Placed => self.walk_by_place(filter),
             OrderSort::Updated => walk_of("orders_by_update", vec![all()], []),
             OrderSort::Total => {
                 let currency = filter.currency.map(|currency| self.bind_text(currency.as_str()));
@@ -207,7 +220,7 @@ impl ListSql {
     }
 
     /// The index with the fewest orders comes first.
-    fn walk_by_place(&mut self, filter: &OrderFilter, scanned: usize) -> Walk {
+    fn walk_by_place(&mut self, filter: &OrderFilter) -> Walk {
         let is_set = self.dialect.is_set;
         let flag = |index, name: &str| walk_of(index, vec![format!("{name}{is_set}")], [Part::Work]);
         match filter.work {
@@ -226,7 +239,7 @@ impl ListSql {
                     &[Part::Work, Part::Status],
                 );
             }
-            Some(OrderWork::Declined) => return self.walk_declined(scanned),
+            Some(OrderWork::Declined) => return self.walk_declined(),
             Some(OrderWork::Overdue) | None => {}
         }
         let statuses = statuses_of(filter);
@@ -298,17 +311,19 @@ impl ListSql {
         Walk { has: has.to_vec(), ..walk_of("orders_by_fulfilment_status", ranges, []) }
     }
 
-    /// The orders of the declined payments that arrived last, at most `scanned`. The index of declined payments is in the
-    /// order of their arrival and knows no order.
-    fn walk_declined(&self, scanned: usize) -> Walk {
+    /// The orders of the declined payments that arrived last, at most [`SCANNED_MAX`]. The index of declined payments is in
+    /// the order of their arrival and knows no order.
+    fn walk_declined(&self) -> Walk {
         let (payments, is_set) = (self.indexed("payments", "payments_declined"), self.dialect.is_set);
         let orders = (self.dialect.among)(&format!(
-            "SELECT order_id FROM {payments} WHERE declined{is_set} ORDER BY row_no DESC LIMIT {scanned}"
+            "SELECT order_id FROM {payments} WHERE declined{is_set} ORDER BY row_no DESC LIMIT {SCANNED_MAX}"
         ));
+        let more = format!("SELECT 1 FROM {payments} WHERE declined{is_set} LIMIT 1 OFFSET {SCANNED_MAX}");
         let allocated = (self.dialect.status)(OrderStatus::Allocated);
         let checks = vec![format!("status = {allocated}")];
         let range = format!("order_id {orders}");
-        Walk { is_small: true, checks, ..walk_of("orders_by_id", vec![range], [Part::Work]) }
+        let leaves_out = Some(format!("EXISTS ({more})"));
+        Walk { is_small: true, checks, leaves_out, ..walk_of("orders_by_id", vec![range], [Part::Work]) }
     }
 
     /// The condition that an order has a declined payment.
@@ -446,7 +461,15 @@ impl ListSql {
 }
 
 fn walk_of<const N: usize>(index: &'static str, ranges: Vec<String>, has: [Part; N]) -> Walk {
-    Walk { table: "orders", index, ranges, has: has.into(), is_small: false, checks: Vec::new() }
+    Walk {
+        table: "orders",
+        index,
+        ranges,
+        has: has.into(),
+        is_small: false,
+        checks: Vec::new(),
+        leaves_out: None,
+    }
 }
 
 /// The condition of a range that is a whole index.

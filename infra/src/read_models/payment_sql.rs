@@ -75,7 +75,7 @@ impl ListSql {
         let union = branches.join(" UNION ALL ");
         let order = if is_sorted { format!("ORDER BY page_key {direction}") } else { String::new() };
         let sql = format!("SELECT page_key, page_id FROM ({union}) AS walked {order} LIMIT {limit}");
-        Keys { sql, has_all_filters }
+        Keys { sql, has_all_filters, leaves_out: None }
     }
 
     /// The number of payments that are looked at, and of those that pass.

@@ -206,7 +206,7 @@ pub(super) async fn sku(
                 }
             }
         }
-        div.columns {
+        div.columns.even {
             section.panel {
                 h2 { "Open reservations" }
                 div #reservations.box data-live role="region" aria-label="Open reservations" tabindex="0" {

@@ -67,10 +67,10 @@ pub(super) fn work_counts(
     let mut statement = connection.prepare_cached(&sql)?;
     let counts = statement.query_row(params_from_iter(&counting.values), |row| {
         let count = |(column, work)| {
-            let counted = row.get(column)?;
-            Ok((work, count_of(counted, counted)))
+            let counted: i64 = row.get(column)?;
+            Ok((work, count_of(counted.max(row.get(column + 1)?), counted)))
         };
-        (0_usize..).zip(OrderWork::ALL).map(count).collect::<rusqlite::Result<_>>()
+        (0_usize..).step_by(2).zip(OrderWork::ALL).map(count).collect::<rusqlite::Result<_>>()
     })?;
     Ok(counts)
 }
