@@ -3,7 +3,7 @@
 use domain::{order::OrderStatus, payment::PaymentState};
 use uuid::Uuid;
 
-use super::paging::sql_limit;
+use super::{order_lists::COUNTED_MAX, paging::sql_limit};
 
 /// A value of a statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +53,17 @@ pub(super) struct Keys {
     pub(super) has_all_filters: bool,
     /// A condition that is true if the walk leaves rows out which pass.
     pub(super) leaves_out: Option<String>,
+}
+
+impl Keys {
+    /// As many rows as a count looked at: more than [`COUNTED_MAX`] if the walk leaves rows out, else `found`. In SQL.
+    pub(super) fn walked(&self, found: &str) -> String {
+        let too_many = COUNTED_MAX + 1;
+        match &self.leaves_out {
+            Some(is_so) => format!("CASE WHEN {is_so} THEN CAST({too_many} AS bigint) ELSE {found} END"),
+            None => found.to_owned(),
+        }
+    }
 }
 
 impl ListSql {

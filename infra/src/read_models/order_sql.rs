@@ -15,10 +15,8 @@ use super::{
 
 /// Most orders of each kind of text that a search finds.
 const FOUND_MAX: usize = 500;
-/// More rows than a count looks at, in SQL, and none.
-const TOO_MANY: &str = "CAST(10001 AS bigint)";
+/// No rows, in SQL.
 const NONE: &str = "CAST(0 AS bigint)";
-const _: () = assert!(COUNTED_MAX == 10_000, "TOO_MANY is one more");
 /// Sorts after every text that begins with the text before it.
 const LAST_CHARACTER: char = char::MAX;
 
@@ -71,10 +69,7 @@ impl ListSql {
     pub(super) fn count(&mut self, filter: &OrderFilter) -> Option<String> {
         let keys = self.counted_keys(&OrderFilter { after: None, ..filter.clone() })?;
         if keys.has_all_filters {
-            let walked = match &keys.leaves_out {
-                Some(leaves_out) => format!("CASE WHEN {leaves_out} THEN {TOO_MANY} ELSE count(*) END"),
-                None => "count(*)".to_owned(),
-            };
+            let walked = keys.walked("count(*)");
             return Some(format!("SELECT {walked}, count(*) FROM ({}) AS page", keys.sql));
         }
         let left = self.conditions_left(filter).join(" AND ");
@@ -93,10 +88,7 @@ impl ListSql {
             .iter()
             .map(|filter| {
                 let Some(keys) = self.counted_keys(filter) else { return format!("{NONE}, {NONE}") };
-                let walked = match &keys.leaves_out {
-                    Some(leaves_out) => format!("CASE WHEN {leaves_out} THEN {TOO_MANY} ELSE {NONE} END"),
-                    None => NONE.to_owned(),
-                };
+                let walked = keys.walked(NONE);
                 format!("(SELECT count(*) FROM ({}) AS page), {walked}", keys.sql)
             })
             .collect();

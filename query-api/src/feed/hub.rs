@@ -22,7 +22,7 @@ use infra::{
     measurements::{FEED_LISTENERS, Gauge},
 };
 use tokio::{
-    sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinHandle,
     time,
 };
@@ -88,7 +88,7 @@ pub(super) struct Hub {
     seats: Arc<Semaphore>,
     /// Listeners of the whole log.
     readers: AtomicUsize,
-    follower: AsyncMutex<Option<JoinHandle<()>>>,
+    follower: Mutex<Option<JoinHandle<()>>>,
     reached: watch::Sender<Position>,
     window: Mutex<Window>,
     newest: watch::Sender<Option<Update>>,
@@ -150,7 +150,7 @@ impl Hub {
             went_back: CancellationToken::new(),
             seats: Arc::new(Semaphore::new(options.listeners_max)),
             readers: AtomicUsize::new(0),
-            follower: AsyncMutex::new(None),
+            follower: Mutex::default(),
             reached: watch::Sender::new(0),
             window: Mutex::new(Window::new(options.window_bytes_max)),
             newest: watch::Sender::new(None),
@@ -175,7 +175,7 @@ impl Hub {
     /// Starts the follower at the end of the log, unless it runs.
     async fn follow(self: &Arc<Self>) -> Result<(), ReadError> {
         let is_running = |follower: Option<&JoinHandle<()>>| follower.is_some_and(|it| !it.is_finished());
-        if is_running(self.follower.lock().await.as_ref()) {
+        if is_running(self.follower().as_ref()) {
             return Ok(());
         }
         let reading = async { self.log.get().await?.last_event().await };
@@ -183,7 +183,7 @@ impl Hub {
             ReadError::Unavailable(format!("a read of the last event took over {START_MAX:?}").into())
         })??;
         let mark = last.as_ref().map(EventMark::from);
-        let mut follower = self.follower.lock().await;
+        let mut follower = self.follower();
         // Another listener may have started it meanwhile.
         if is_running(follower.as_ref()) {
             return Ok(());
@@ -197,7 +197,7 @@ impl Hub {
     async fn run_follower(self: Arc<Self>, mut mark: Option<EventMark>) {
         static FAILURES: LogLimit = LogLimit::new(Duration::from_secs(10));
         let mut head = self.log.head();
-        while !self.is_deserted().await {
+        while !self.is_deserted() {
             match self.read_on(mark.as_ref()).await {
                 Ok(events) => match events.last() {
                     Some(last) => {
@@ -222,8 +222,8 @@ impl Hub {
     }
 
     /// True if the follower ends, because there are no listeners.
-    async fn is_deserted(&self) -> bool {
-        let mut follower = self.follower.lock().await;
+    fn is_deserted(&self) -> bool {
+        let mut follower = self.follower();
         let is_deserted = self.seats.available_permits() == self.options.listeners_max;
         if is_deserted {
             *follower = None;
@@ -323,6 +323,10 @@ impl Hub {
     /// The position of the last event of the log.
     pub async fn end_of_log(&self) -> Result<Position, ReadError> {
         Ok(self.log.get().await?.last_position().await?.unwrap_or(0))
+    }
+
+    fn follower(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
+        self.follower.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn window(&self) -> MutexGuard<'_, Window> {

@@ -166,7 +166,7 @@ pub(super) fn stream_link(stream: &StreamName) -> Markup {
     }
 }
 
-/// How a state looks. The word itself tells it, so nobody depends on the colour.
+/// How a state looks. The word itself tells it, so no reader depends on the colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tone {
     /// Nothing to do.

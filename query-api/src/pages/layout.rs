@@ -140,7 +140,7 @@ pub(super) fn page(view: &View, content: Content) -> Response {
 }
 
 fn top(view: &View, section: Section) -> Markup {
-    // A page that admits every caller, such as the log-in, knows nobody's scopes.
+    // A page that admits every caller, such as the log-in, knows no scopes.
     let is_for = |section: Section| view.caller.is_none() || view.may(section.scope());
     html! {
         header.top {
