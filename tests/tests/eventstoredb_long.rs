@@ -11,7 +11,7 @@ use platform::commands::audit::{self, AuditCommand};
 use serde_json::{Value, json};
 use tests::eventstoredb::{FixtureOptions, Server};
 
-use crate::support::{Configured, Log};
+use crate::support::{Configured, Log, eventually};
 
 const CLIENTS: u64 = 32;
 const SKUS: u64 = 50;
@@ -69,9 +69,13 @@ impl Shop {
 
     /// Reads the timeline of an order, which reads its streams, until the server has answered so many reads more.
     async fn read(&self, server: &Server, order_id: &str, reads: u64) {
+        let url = format!("{}/v1/orders/{order_id}/timeline", self.queries);
+        eventually("the order is in the read models", async || {
+            (self.http.get(&url).send().await.unwrap().status() == 200).then_some(())
+        })
+        .await;
         let done = || server.calls().stream_reads + server.calls().all_reads;
         let goal = done() + reads;
-        let url = format!("{}/v1/orders/{order_id}/timeline", self.queries);
         let client = async || {
             while done() < goal {
                 let answer = self.http.get(&url).send().await.unwrap();

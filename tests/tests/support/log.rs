@@ -9,17 +9,28 @@ use domain::{
     payment::{Payment, PaymentDecider},
     stock::{Stock, StockDecider},
 };
-use infra::event_store::EventLog;
+use infra::event_store::{EventLog, ReadError};
+
+use super::eventually;
 
 /// A whole event log, read at one moment.
 #[derive(Debug, Clone)]
 pub struct Log(pub Vec<RecordedEvent>);
 
 impl Log {
+    /// Waits while the store is unavailable, for example after a fault that a test made.
     pub async fn read(log: &dyn EventLog) -> Self {
         let mut events: Vec<RecordedEvent> = Vec::new();
         loop {
-            let page = log.read_all(events.last().map(|last| last.position), 10_000).await.unwrap();
+            let after = events.last().map(|last| last.position);
+            let page = eventually("the event store is available", async || {
+                match log.read_all(after, 10_000).await {
+                    Ok(page) => Some(page),
+                    Err(ReadError::Unavailable(_)) => None,
+                    Err(other) => panic!("{other}"),
+                }
+            });
+            let page = page.await;
             if page.is_empty() {
                 return Self(events);
             }
