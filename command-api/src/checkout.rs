@@ -15,7 +15,7 @@ mod provider;
 mod reserving;
 mod sweep;
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Deref, sync::Arc, time::Duration};
 
 use domain::{
     CommandContext, Decider, Event, EventId, OrderId, PaymentId, Revision,
@@ -54,9 +54,21 @@ const EVENTS_OF_A_COMMAND_MAX: Revision = 16;
 /// Time limit of a request or reaction that waits for the lock of an order or payment.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// The executors of all aggregates, and the locks, stores and provider that reactions share. Cheap to clone.
+/// Decides and records every command. Cheap to clone: each request does it.
 #[derive(Clone, Debug)]
-pub struct Checkout {
+pub struct Checkout(Arc<Parts>);
+
+impl Deref for Checkout {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+/// The executors of all aggregates, and the locks, stores and provider that reactions share.
+#[derive(Clone, Debug)]
+pub struct Parts {
     pub orders: Executor<OrderDecider>,
     pub stock: Executor<StockDecider>,
     pub payments: Executor<PaymentDecider>,
@@ -96,7 +108,7 @@ impl Checkout {
         options: ExecutorOptions,
     ) -> Self {
         let unreadable = UnreadableStreams::reported_to(health.clone());
-        Self {
+        Self(Arc::new(Parts {
             // Streams of orders, payments, receipts and exchanges are short: reading them is cheaper than snapshots.
             orders: Executor::start(store, None, &unreadable, options),
             stock: Executor::start(store, snapshots, &unreadable, options_of_stock(options)),
@@ -108,7 +120,7 @@ impl Checkout {
             clock,
             store: StoreHandle(Arc::clone(store)),
             handled: Arc::default(),
-        }
+        }))
     }
 
     pub fn store(&self) -> &Arc<dyn EventStore> {

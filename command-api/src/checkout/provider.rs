@@ -27,7 +27,7 @@ use uuid::Uuid;
 
 pub use self::gate::PROVIDER_CALLS_MAX;
 use self::{attendance::Attendance, desk::Desk, gate::Gate, measured::CallKind};
-use super::Checkout;
+use super::{Checkout, Parts};
 use crate::executor::ExecuteError;
 
 /// The state of a payment's open work after a call.
@@ -74,7 +74,8 @@ impl AttendedProvider {
 impl Checkout {
     /// Adds the provider that charges, captures, voids and refunds. `health` shows when its calls fail.
     pub fn with_provider(self, provider: Arc<dyn PaymentProvider>, health: Health) -> Self {
-        Self { provider: Some(AttendedProvider::new(provider, health)), ..self }
+        let provider = Some(AttendedProvider::new(provider, health));
+        Self(Arc::new(Parts { provider, ..Arc::unwrap_or_clone(self.0) }))
     }
 
     pub fn provider(&self) -> Option<&Arc<dyn PaymentProvider>> {

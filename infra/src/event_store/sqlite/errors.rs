@@ -7,9 +7,11 @@ use std::{
 };
 
 use rusqlite::ErrorCode;
-use tokio::task::JoinError;
 
-use crate::event_store::{AppendError, ReadError};
+use crate::{
+    event_store::{AppendError, ReadError},
+    sqlite::ReaderError,
+};
 
 /// Why a store cannot be opened. The text names the file and the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -89,8 +91,8 @@ impl From<GroupFailure> for AppendError {
     }
 }
 
-impl From<JoinError> for ReadError {
-    fn from(error: JoinError) -> Self {
+impl From<ReaderError> for ReadError {
+    fn from(error: ReaderError) -> Self {
         Self::Unavailable(error.to_string().into())
     }
 }

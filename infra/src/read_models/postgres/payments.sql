@@ -26,7 +26,15 @@ CREATE TABLE payments (
     summary               json          NOT NULL,
     -- domain::payment::Payment.
     body                  json          NOT NULL
-) WITH (fillfactor = 80);
+) WITH (
+    fillfactor = 80,
+    -- A count reads its index alone where a vacuum has marked the pages of the table as visible to all. By default, Postgres
+    -- waits until a fifth of the rows has changed.
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 10000,
+    autovacuum_vacuum_insert_scale_factor = 0,
+    autovacuum_vacuum_insert_threshold = 10000
+);
 
 -- Indexes
 ALTER TABLE payments ADD PRIMARY KEY (payment_id);

@@ -9,14 +9,14 @@ use std::{
 };
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
-use tokio::{sync::oneshot, task::JoinError};
+use tokio::sync::oneshot;
 
 use super::{SCHEMA_VERSION, SCHEMAS};
 use crate::{
     log_limit::LogLimit,
     private_files,
     read_models::{ReadModelError, ddl},
-    sqlite::{self, keep_plans},
+    sqlite::{self, ReaderError, keep_plans},
 };
 
 /// "Ordv" (view): `PRAGMA application_id` of every file of read models.
@@ -275,8 +275,8 @@ pub(super) fn open_readers(path: &Path) -> Result<Readers, ReadModelsOpenError> 
     Ok(sqlite::Readers::new(path, first, |path| Ok(open_reader(path)?)))
 }
 
-impl From<JoinError> for ReadModelError {
-    fn from(error: JoinError) -> Self {
+impl From<ReaderError> for ReadModelError {
+    fn from(error: ReaderError) -> Self {
         Self::Unavailable(error.to_string().into())
     }
 }
