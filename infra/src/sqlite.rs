@@ -1,11 +1,12 @@
-//! Shared by the SQLite adapters: a connection setting, a pool of read-only connections, and copies.
+//! Shared by the SQLite adapters: a connection setting, threads with connections, and copies.
 
 mod copy;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    fmt, io, mem,
+    fmt, io,
+    panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     thread::{self, JoinHandle},
@@ -27,27 +28,66 @@ pub(crate) fn keep_plans(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
 }
 
-/// A pool of read-only connections to one file, each on a thread of its own.
+/// A connection on a thread of its own, which works off one job after another.
 ///
-/// tokio's blocking threads would do, but it starts one more whenever a read comes before the thread of the read before
-/// it rests. On a busy processor there were a hundred, and each kept some megabytes of the allocator.
+/// tokio's blocking threads would do, but it starts one more whenever a job comes before the thread of the last job rests.
+/// On a busy processor there were a hundred, and each kept some megabytes of the allocator.
+#[derive(Debug)]
+pub(crate) struct Worker<C> {
+    jobs: Option<mpsc::Sender<Job<C>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+type Job<C> = Box<dyn FnOnce(&mut C) + Send>;
+
+impl<C: Send + 'static> Worker<C> {
+    pub(crate) fn start(name: &str, mut connection: C) -> io::Result<Self> {
+        let (jobs, waiting) = mpsc::channel::<Job<C>>();
+        let work = move || {
+            for job in waiting {
+                // The caller of a job that panics gets no answer. The message is in the log.
+                drop(panic::catch_unwind(AssertUnwindSafe(|| job(&mut connection))));
+            }
+        };
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(work)?;
+        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
+    }
+
+    /// The job runs to its end even if the caller stops waiting. `None` if it has panicked.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut C) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        let job: Job<C> = Box::new(move |connection| drop(reply.send(job(connection))));
+        drop(self.jobs.as_ref().map(|jobs| jobs.send(job)));
+        answer.await.ok()
+    }
+}
+
+/// Waits until the connection is closed.
+impl<C> Drop for Worker<C> {
+    fn drop(&mut self) {
+        self.jobs = None;
+        // Its last job may be what drops it. The thread then ends by itself.
+        let other = self.thread.take().filter(|thread| thread.thread().id() != thread::current().id());
+        drop(other.map(JoinHandle::join));
+    }
+}
+
+/// A pool of read-only connections to one file.
 pub(crate) struct Readers<E> {
     path: PathBuf,
     open: fn(&Path) -> Result<Connection, E>,
-    /// The connection of the first thread.
+    /// The connection of the first worker.
     first: Mutex<Option<Connection>>,
     /// The last one is used first.
     idle: Mutex<Vec<Reader>>,
     permits: Arc<Semaphore>,
 }
 
-/// A thread, and with it a connection.
-struct Reader {
-    reads: mpsc::Sender<Read>,
-    thread: JoinHandle<()>,
-}
-
-type Read = Box<dyn FnOnce(&mut Option<Connection>) + Send>;
+/// `None` until the next read opens a connection.
+type Reader = Arc<Worker<Option<Connection>>>;
 
 /// A read that no thread has finished.
 #[derive(Debug, thiserror::Error)]
@@ -75,29 +115,27 @@ impl<E: From<ReaderError> + Send + 'static> Readers<E> {
         &self.path
     }
 
-    /// Runs a read on one of the threads.
+    /// Runs a read.
     pub(crate) async fn run<T: Send + 'static>(
         self: &Arc<Self>,
         read: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E> {
         let permit = Arc::clone(&self.permits).acquire_owned().await.expect("the semaphore is never closed");
-        let (reply, answer) = oneshot::channel();
         let (reader, readers) = (self.idle_or_started()?, Arc::clone(self));
-        let reads = reader.reads.clone();
+        let rests = Arc::clone(&reader);
         let reading = move |connection: &mut Option<Connection>| {
             let outcome = readers.read(connection, read);
-            lock(&readers.idle).push(reader);
+            lock(&readers.idle).push(rests);
             // The read holds the permit, because it continues when the caller stops waiting.
             drop(permit);
-            drop(reply.send(outcome));
+            outcome
         };
-        drop(reads.send(Box::new(reading)));
-        answer.await.unwrap_or_else(|_| Err(ReaderError::Panicked.into()))
+        reader.run(reading).await.unwrap_or_else(|| Err(ReaderError::Panicked.into()))
     }
 
     fn idle_or_started(&self) -> Result<Reader, ReaderError> {
         let idle = lock(&self.idle).pop();
-        idle.map_or_else(|| Ok(Reader::start(lock(&self.first).take())?), Ok)
+        idle.map_or_else(|| Ok(Arc::new(Worker::start("sqlite-reader", lock(&self.first).take())?)), Ok)
     }
 
     /// Drops the connection after a failure, so that no later read uses it.
@@ -113,27 +151,6 @@ impl<E: From<ReaderError> + Send + 'static> Readers<E> {
         let result = read(&opened)?;
         *connection = Some(opened);
         Ok(result)
-    }
-}
-
-impl Reader {
-    fn start(mut connection: Option<Connection>) -> io::Result<Self> {
-        let (reads, waiting) = mpsc::channel::<Read>();
-        let work = move || waiting.into_iter().for_each(|read| read(&mut connection));
-        Ok(Self { reads, thread: thread::Builder::new().name("sqlite-reader".into()).spawn(work)? })
-    }
-}
-
-/// Closes the connections.
-impl<E> Drop for Readers<E> {
-    fn drop(&mut self) {
-        for Reader { reads, thread } in mem::take(&mut *lock(&self.idle)) {
-            drop(reads);
-            // The last read may be what held the pool. Its thread then ends by itself.
-            if thread.thread().id() != thread::current().id() {
-                drop(thread.join());
-            }
-        }
     }
 }
 

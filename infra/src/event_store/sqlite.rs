@@ -24,7 +24,7 @@ mod writer;
 use std::{
     path::Path,
     sync::{Arc, Mutex, PoisonError, RwLock, mpsc},
-    thread::JoinHandle,
+    thread::{JoinHandle, Thread},
 };
 
 use async_trait::async_trait;
@@ -92,6 +92,7 @@ pub struct SqliteEventStore {
     /// `None` once the store is closed.
     queue: RwLock<Option<mpsc::Sender<PendingAppend>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    writer_thread: Thread,
     epoch: SharedEpoch,
     known_streams: KnownStreams,
     head: watch::Receiver<Option<Position>>,
@@ -137,6 +138,7 @@ impl SqliteEventStore {
         Ok(Self {
             log: Arc::new(SqliteEventLog { store_id, unchecked, readers, memory: Some(memory) }),
             queue: RwLock::new(Some(queue)),
+            writer_thread: thread.thread().clone(),
             writer: Mutex::new(Some(thread)),
             epoch,
             known_streams,
@@ -154,6 +156,7 @@ impl SqliteEventStore {
     fn enqueue(&self, pending: PendingAppend) {
         // Before the writer can take it.
         self.queued.increment(1.0);
+        let awaited = pending.awaited;
         let queue = self.queue.read().unwrap_or_else(PoisonError::into_inner);
         let refused = match queue.as_ref() {
             Some(sender) => sender.send(pending).err().map(|mpsc::SendError(pending)| pending),
@@ -163,6 +166,8 @@ impl SqliteEventStore {
         if let Some(pending) = refused {
             self.queued.decrement(1.0);
             pending.refuse_closed();
+        } else if awaited {
+            self.writer_thread.unpark();
         }
     }
 
@@ -172,6 +177,7 @@ impl SqliteEventStore {
     pub fn close(&self) {
         self.background.stop();
         drop(self.queue.write().unwrap_or_else(PoisonError::into_inner).take());
+        self.writer_thread.unpark();
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(writer) = writer
             && writer.join().is_err()

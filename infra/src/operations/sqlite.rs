@@ -5,10 +5,7 @@ mod parked;
 mod reconciliations;
 mod webhooks;
 
-use std::{
-    path::Path,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -20,6 +17,7 @@ use crate::{
     event_store::EventMark,
     private_files,
     sealing::SecretKeys,
+    sqlite::Worker,
 };
 
 const SCHEMA: &str = include_str!("../sql/sqlite/operations.sql");
@@ -38,7 +36,7 @@ const LATER_COLUMNS: [(&str, &str, &str); 5] = [
 /// harmless.
 #[derive(Debug, Clone)]
 pub struct SqliteOperations {
-    connection: Arc<Mutex<Connection>>,
+    worker: Arc<Worker<Connection>>,
     /// Of the secrets of webhooks.
     secret_keys: SecretKeys,
 }
@@ -55,7 +53,9 @@ impl SqliteOperations {
         connection.set_prepared_statement_cache_capacity(64);
         connection.execute_batch(SCHEMA).map_err(describe)?;
         add_columns(&connection).map_err(describe)?;
-        Ok(Self { connection: Arc::new(Mutex::new(connection)), secret_keys: SecretKeys::default() })
+        let worker = Worker::start("operations", connection)
+            .map_err(|error| OperationsError(format!("a thread cannot be started: {error}").into()))?;
+        Ok(Self { worker: Arc::new(worker), secret_keys: SecretKeys::default() })
     }
 
     /// Seals the secrets that it stores from now on, and opens those under one of these keys.
@@ -68,13 +68,9 @@ impl SqliteOperations {
         &self,
         run: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, OperationsError> {
-        let connection = Arc::clone(&self.connection);
-        let running = tokio::task::spawn_blocking(move || {
-            run(&connection.lock().unwrap_or_else(PoisonError::into_inner))
-        });
-        match running.await {
-            Ok(outcome) => outcome.map_err(|error| OperationsError(error.to_string().into())),
-            Err(error) => Err(OperationsError(error.to_string().into())),
+        match self.worker.run(|connection| run(connection)).await {
+            Some(outcome) => outcome.map_err(|error| OperationsError(error.to_string().into())),
+            None => Err(OperationsError("the work on the operational state has panicked".into())),
         }
     }
 }

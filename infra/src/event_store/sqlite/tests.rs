@@ -282,3 +282,42 @@ fn the_write_ahead_log_restarts_under_steady_writes() {
         write_bytes(if is_large { 10 } else { 20 << 20 });
     }
 }
+
+/// A store whose writer holds appends back for longer than the test lasts, and the outcomes of its appends.
+fn holding_store(directory: &TempDir) -> (SqliteEventStore, impl Fn() -> Done, Receiver<Outcome>) {
+    let store = SqliteEventStore::open(&directory.path().join("events.db"), OPTIONS).unwrap();
+    let (sender, outcomes) = channel();
+    let done = move || -> Done {
+        let sender = sender.clone();
+        Box::new(move |outcome| sender.send(outcome).unwrap())
+    };
+    (store, done, outcomes)
+}
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[test]
+fn an_append_that_a_caller_waits_for_ends_the_hold_of_those_before_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, done, outcomes) = holding_store(&directory);
+    for _ in 0..50 {
+        store.submit_unawaited(append(&new_stream(), ExpectedRevision::NoStream, 10), done());
+        // Often long enough for the writer to begin its hold.
+        std::thread::yield_now();
+        store.submit_unawaited(append(&new_stream(), ExpectedRevision::NoStream, 10), done());
+        store.submit(append(&new_stream(), ExpectedRevision::NoStream, 10), done());
+        for _ in 0..3 {
+            outcomes.recv_timeout(PATIENCE).unwrap().unwrap();
+        }
+    }
+}
+
+#[test]
+fn closing_ends_a_hold_and_commits_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, done, outcomes) = holding_store(&directory);
+    store.submit_unawaited(append(&new_stream(), ExpectedRevision::NoStream, 10), done());
+    let closing = std::thread::spawn(move || store.close());
+    outcomes.recv_timeout(PATIENCE).unwrap().unwrap();
+    closing.join().unwrap();
+}
