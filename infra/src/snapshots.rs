@@ -115,8 +115,8 @@ impl SnapshotStore {
 
     /// The revision of the last event of a command, if the index has it. The log may have another event there
     /// after it was restored to an earlier state: compare.
-    pub fn find_command(&self, stream: &StreamName, id: CommandId) -> io::Result<Option<Revision>> {
-        self.commands.find(stream, id).map_err(io::Error::other)
+    pub async fn find_command(&self, stream: &StreamName, id: CommandId) -> io::Result<Option<Revision>> {
+        self.commands.find(stream, id).await
     }
 
     /// File names are hashes, because a SKU may have characters that a file name cannot have.

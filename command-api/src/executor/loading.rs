@@ -122,14 +122,12 @@ impl Loader {
         indexed_to: Revision,
     ) -> Result<Indexed, ExecuteError> {
         let Some(snapshots) = self.snapshots.clone() else { return Ok(Indexed::AbsentTo(indexed_to)) };
-        let name = stream.clone();
-        let asking = task::spawn_blocking(move || snapshots.find_command(&name, id));
-        let found = match time::timeout(self.read_max, asking).await {
-            Ok(Ok(Ok(found))) => found,
-            Ok(Ok(Err(error))) => {
+        let found = match time::timeout(self.read_max, snapshots.find_command(stream, id)).await {
+            Ok(Ok(found)) => found,
+            Ok(Err(error)) => {
                 return Err(ExecuteError::Unavailable(format!("the index of commands: {error}").into()));
             }
-            Ok(Err(_)) | Err(_) => return Err(self.timed_out("the index of commands", stream)),
+            Err(_) => return Err(self.timed_out("the index of commands", stream)),
         };
         let Some(revision) = found else { return Ok(Indexed::AbsentTo(indexed_to)) };
         // The log decides: an entry may be of a history that a restored log no longer has.

@@ -16,6 +16,8 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use crate::sqlite::Worker;
+
 const FILE: &str = "commands.db";
 /// Raise this when the tables change; an index of another version is made anew.
 const VERSION: i64 = 1;
@@ -31,7 +33,7 @@ const UPSERT: &str = "INSERT INTO commands (stream, command_id, revision) VALUES
 pub(super) struct CommandIndex {
     /// A snapshot names the index that has its commands. A new index has a new id.
     pub id: Uuid,
-    reader: Mutex<Connection>,
+    reader: Worker<Connection>,
     writer: Mutex<Connection>,
 }
 
@@ -39,8 +41,8 @@ impl CommandIndex {
     /// Opens the index in `dir`. Makes a new one if there is none, or if it is damaged, of another version or
     /// of another log.
     pub fn open(dir: &Path, store_id: Uuid) -> io::Result<Self> {
-        if let Ok(Some(index)) = Self::try_open(dir, store_id) {
-            return Ok(index);
+        if let Ok(Some((id, writer))) = Self::try_open(dir, store_id) {
+            return Self::with(dir, id, writer);
         }
         for suffix in ["", "-wal", "-shm"] {
             match fs::remove_file(dir.join(format!("{FILE}{suffix}"))) {
@@ -48,13 +50,19 @@ impl CommandIndex {
                 _ => {}
             }
         }
-        Self::try_open(dir, store_id).map_err(io::Error::other)?.ok_or_else(|| {
+        let (id, writer) = Self::try_open(dir, store_id).map_err(io::Error::other)?.ok_or_else(|| {
             io::Error::other(format!("another process replaces {FILE} in {}; start again", dir.display()))
-        })
+        })?;
+        Self::with(dir, id, writer)
     }
 
-    /// `None` if the index is of another version or of another log.
-    fn try_open(dir: &Path, store_id: Uuid) -> rusqlite::Result<Option<Self>> {
+    fn with(dir: &Path, id: Uuid, writer: Connection) -> io::Result<Self> {
+        let reader = Worker::start("command-index", connect(dir).map_err(io::Error::other)?)?;
+        Ok(Self { id, reader, writer: Mutex::new(writer) })
+    }
+
+    /// The id of the index and its writer. `None` if the index is of another version or of another log.
+    fn try_open(dir: &Path, store_id: Uuid) -> rusqlite::Result<Option<(Uuid, Connection)>> {
         let mut writer = connect(dir)?;
         let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute_batch(include_str!("commands.sql"))?;
@@ -73,15 +81,17 @@ impl CommandIndex {
             id
         };
         transaction.commit()?;
-        let (reader, writer) = (Mutex::new(connect(dir)?), Mutex::new(writer));
-        Ok(Some(Self { id, reader, writer }))
+        Ok(Some((id, writer)))
     }
 
-    pub fn find(&self, stream: &StreamName, id: CommandId) -> rusqlite::Result<Option<Revision>> {
-        let connection = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut select = connection.prepare_cached(SELECT)?;
-        let revision = select.query_row(params![hash_of(stream), id.0], |row| row.get(0)).optional()?;
-        Ok(revision.map(i64::cast_unsigned))
+    pub async fn find(&self, stream: &StreamName, id: CommandId) -> io::Result<Option<Revision>> {
+        let stream = hash_of(stream);
+        let find = move |connection: &mut Connection| -> rusqlite::Result<Option<i64>> {
+            let mut select = connection.prepare_cached(SELECT)?;
+            select.query_row(params![stream, id.0], |row| row.get(0)).optional()
+        };
+        let found = self.reader.run(find).await.ok_or_else(|| io::Error::other("the read has panicked"))?;
+        Ok(found.map_err(io::Error::other)?.map(i64::cast_unsigned))
     }
 
     /// Durable when it returns: a snapshot that is written afterwards relies on these entries.
