@@ -85,6 +85,18 @@ async function until(page, selector, words) {
   assert(await page.evaluate(() => window.isTheSame), `${page.url()} was loaded again`);
 }
 
+// Until the returned function is called, the script of the page loads the page as it is now, as if its rows followed the log
+// late.
+async function late(page) {
+  let body = await page.evaluate(async () => (await fetch(location.href, { headers: { Accept: "text/html" } })).text());
+  page.on("request", (request) => {
+    if (body && request.resourceType() === "fetch") request.respond({ status: 200, contentType: "text/html", body });
+    else request.continue();
+  });
+  await page.setRequestInterception(true);
+  return () => (body = null);
+}
+
 async function live(browser) {
   const order = await watch(browser, `/orders/${LIVE}`);
   const log = await watch(browser, "/log");
@@ -92,7 +104,9 @@ async function live(browser) {
   // What a reader has opened, and where the keyboard is, outlives a change.
   await log.click("#events li summary");
   const opened = await log.evaluate(() => document.activeElement.closest("details").dataset.key);
+  const goOn = await late(order);
   await command(`/v1/orders/${LIVE}/shipments`, { carrier: "UPS" }, "ship-live");
+  setTimeout(goOn, 700);
   await until(order, "#order", "UPS");
   await until(log, "#events", "UPS");
   await until(today, "#events", "UPS");

@@ -5,6 +5,9 @@
 // that a busy server is asked less.
 const REFRESH_EVERY = 250;
 const PAUSE_PER_TIME = 4;
+// The rows of a page follow the log: a page that is loaded at an event may still be without it. So it is loaded again after
+// these times, in milliseconds, unless another event comes first.
+const AGAIN_AFTER = [1000, 5000, 20000];
 
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 const live = document.getElementById("live");
@@ -60,7 +63,7 @@ function announce(part, copy) {
 }
 
 // Loads the page again, as often as it may.
-const page = { timer: null, next: 0, missed: false, paused: false };
+const page = { timer: null, again: [], next: 0, missed: false, paused: false };
 
 async function refresh() {
   const begun = Date.now();
@@ -85,6 +88,13 @@ function soon() {
   }
 }
 
+// Loads the page now, and some times more until its rows surely have what was recorded.
+function recorded() {
+  page.again.forEach(clearTimeout);
+  page.again = AGAIN_AFTER.map((after) => setTimeout(soon, after));
+  soon();
+}
+
 // A part that no event changes says how often it is to be loaded, in milliseconds, while it changes.
 function watch() {
   const every = document.querySelector("[data-every]")?.dataset.every;
@@ -99,11 +109,11 @@ function follow(address) {
     failed = 0;
     say("Live");
     // Events between the page and its feed would be missed.
-    soon();
+    recorded();
   });
-  feed.addEventListener("recorded", soon);
+  feed.addEventListener("recorded", recorded);
   // The browser connects again and names the last event that it has.
-  feed.addEventListener("dropped", soon);
+  feed.addEventListener("dropped", recorded);
   feed.addEventListener("error", () => {
     failed += 1;
     if (feed.readyState === EventSource.CLOSED || failed > 20) {
