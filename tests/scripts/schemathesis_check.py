@@ -21,7 +21,7 @@ CHECKS = [
 # A revision in the future is not reached in time, which is a documented 503.
 SETTINGS = """
 [[operations]]
-include-operation-id = ["getOrder", "getPayment", "getStock", "getTimeline"]
+include-operation-id = ["getOrder", "getPayment", "getStock", "getTimeline", "listStockMovements"]
 [operations.checks.not_a_server_error]
 expected-statuses = ["2xx", "3xx", "4xx", "503"]
 """
