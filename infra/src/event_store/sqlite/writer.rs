@@ -106,8 +106,8 @@ impl Writer {
     /// Takes the appends that wait. If no caller waits for any of them, an awaited append follows soon. Then
     /// holds the group for at most [`HOLD_MAX`], because each separate commit costs one disk flush.
     ///
-    /// [`SqliteEventStore`](super::SqliteEventStore) unparks this thread for an awaited append. The others do not wake it: on a busy
-    /// processor, each would interrupt the thread that sends them.
+    /// [`SqliteEventStore`](super::SqliteEventStore) unparks this thread for an awaited append. The others do not wake
+    /// it: on a busy processor, each would interrupt the thread that sends them.
     fn take_group(&self, first: PendingAppend, group: &mut Vec<PendingAppend>) {
         let mut bytes = size(&first.append);
         let mut awaited = first.awaited;
