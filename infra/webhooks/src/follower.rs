@@ -2,6 +2,8 @@
 //!
 //! One subscription with a full queue, and one order that cannot be read, stop neither the follower nor the
 //! other subscriptions and orders: see [`crate::queue`] and [`crate::history`].
+//!
+//! While no subscription exists, the follower reads one batch a second, and skips to the end of the log.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -25,6 +27,8 @@ use crate::{Webhooks, catch_up::CatchUp, history, queue::FreePlaces};
 pub(crate) const EVENT_AGE_MAX: Duration = Duration::from_hours(29 * 24);
 /// The longest delay before a position without deliveries is saved.
 const SAVE_INTERVAL: Duration = Duration::from_secs(5);
+/// The time between two batches while no subscription exists.
+const PAUSE_WITHOUT_SUBSCRIPTIONS: Duration = Duration::from_secs(1);
 /// The time until a failed read or write is repeated.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
@@ -60,6 +64,16 @@ impl PartitionPositions {
     fn saved_position(&self) -> Option<Position> {
         self.saved.as_ref().map(|saved| saved.position)
     }
+}
+
+/// What became of a batch.
+#[derive(Debug)]
+enum Queued {
+    /// No subscription exists.
+    NoSubscription,
+    /// No subscription wants an event of the batch.
+    Nothing,
+    Deliveries(EnqueueOutcome),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -113,8 +127,10 @@ impl WebhookFollower {
                     Ok(())
                 }
                 Ok(SourceUpdate::Events(batch)) => {
-                    next_batch_at = time::Instant::now() + self.batch_every;
-                    self.queue_batch(&mut positions, batch).await
+                    let now = time::Instant::now();
+                    let pause = self.queue_batch(&mut positions, batch).await;
+                    next_batch_at = now + *pause.as_ref().unwrap_or(&self.batch_every);
+                    pause.map(drop)
                 }
                 Err(error) => {
                     // A source may not read the partition that failed until it is sought again. The other
@@ -167,9 +183,7 @@ impl WebhookFollower {
     /// The positions from which to follow these partitions. Reads the ends of the partitions first, so a
     /// subscription made meanwhile misses no later event.
     async fn resume(&self, partitions: &[Partition]) -> Result<Vec<Option<Reached>>, FollowError> {
-        let last_positions = self.layout.last_positions().await?;
-        let ends: HashMap<Partition, Option<Position>> =
-            self.layout.partitions().into_iter().zip(last_positions).collect();
+        let ends = self.ends().await?;
         let store = &self.webhooks.store;
         let mut positions = Vec::with_capacity(partitions.len());
         for partition in partitions {
@@ -183,33 +197,63 @@ impl WebhookFollower {
         Ok(positions)
     }
 
+    async fn ends(&self) -> Result<HashMap<Partition, Option<Position>>, ReadError> {
+        let last_positions = self.layout.last_positions().await?;
+        Ok(self.layout.partitions().into_iter().zip(last_positions).collect())
+    }
+
+    /// Continues each partition at its end, unless a subscription was made meanwhile. Reads the ends first, as
+    /// [`WebhookFollower::resume`] does.
+    async fn skip_to_end(
+        &mut self,
+        positions: &mut HashMap<Partition, PartitionPositions>,
+    ) -> Result<(), FollowError> {
+        let ends = self.ends().await?;
+        if !self.webhooks.store.subscriptions(None, 1).await?.is_empty() {
+            return Ok(());
+        }
+        for (partition, known) in positions {
+            let end = ends.get(partition).copied().flatten();
+            if end > known.reached.as_ref().map(|reached| reached.position) {
+                known.reached = end.map(Reached::from);
+                self.source.seek(partition, known.reached.clone());
+            }
+        }
+        Ok(())
+    }
+
     /// Queues the deliveries of a batch. After a failure, or if another follower has moved the position,
-    /// reads the partition again from the stored position.
+    /// reads the partition again from the stored position. Returns the time until the next batch.
     async fn queue_batch(
         &mut self,
         positions: &mut HashMap<Partition, PartitionPositions>,
         batch: Batch,
-    ) -> Result<(), FollowError> {
-        let Some(known) = positions.get_mut(&batch.partition) else { return Ok(()) };
+    ) -> Result<Duration, FollowError> {
+        let Some(known) = positions.get_mut(&batch.partition) else { return Ok(self.batch_every) };
         match self.enqueue(&batch, known.saved_position()).await {
-            Ok(None) => {
+            Ok(Queued::NoSubscription) => {
                 known.reached = Some(batch.reached());
-                Ok(())
+                self.skip_to_end(positions).await?;
+                Ok(PAUSE_WITHOUT_SUBSCRIPTIONS)
             }
-            Ok(Some(EnqueueOutcome::Written { added })) => {
+            Ok(Queued::Nothing) => {
+                known.reached = Some(batch.reached());
+                Ok(self.batch_every)
+            }
+            Ok(Queued::Deliveries(EnqueueOutcome::Written { added })) => {
                 *known = PartitionPositions::at(Some(batch.reached()));
                 if added > 0 {
                     self.webhooks.due.notify_one();
                 }
-                Ok(())
+                Ok(self.batch_every)
             }
-            Ok(Some(EnqueueOutcome::Overtaken)) => {
+            Ok(Queued::Deliveries(EnqueueOutcome::Overtaken)) => {
                 self.free_places.forget();
                 let resumed = self.resume(std::slice::from_ref(&batch.partition)).await?;
                 let reached = resumed.into_iter().next().flatten();
                 *known = PartitionPositions::at(reached.clone());
                 self.source.seek(&batch.partition, reached);
-                Ok(())
+                Ok(self.batch_every)
             }
             Err(error) => {
                 known.reached.clone_from(&known.saved);
@@ -219,20 +263,18 @@ impl WebhookFollower {
         }
     }
 
-    /// Returns `None` if the batch needs no delivery.
-    async fn enqueue(
-        &mut self,
-        batch: &Batch,
-        saved: Option<Position>,
-    ) -> Result<Option<EnqueueOutcome>, FollowError> {
+    async fn enqueue(&mut self, batch: &Batch, saved: Option<Position>) -> Result<Queued, FollowError> {
         let webhooks = &self.webhooks;
         let Webhooks { store, log, clock, .. } = webhooks;
         // Read after the events, so that the list includes every subscription that was made before an event.
         let subscriptions = store.subscriptions(None, SUBSCRIPTIONS_MAX).await?;
+        if subscriptions.is_empty() {
+            return Ok(Queued::NoSubscription);
+        }
         let oldest = clock.now().checked_sub(EVENT_AGE_MAX).unwrap_or(Timestamp::MIN);
         let plan = self.free_places.plan(webhooks, &batch.events, &subscriptions, oldest).await?;
         if plan.queued.is_empty() && plan.skipped.is_empty() {
-            return Ok(None);
+            return Ok(Queued::Nothing);
         }
         let deliveries = history::deliveries(&**log, plan.queued).await?;
         let enqueued = EnqueueBatch {
@@ -243,7 +285,7 @@ impl WebhookFollower {
             deliveries,
             skipped: plan.skipped,
         };
-        Ok(Some(store.enqueue(&enqueued, clock.now()).await?))
+        Ok(Queued::Deliveries(store.enqueue(&enqueued, clock.now()).await?))
     }
 
     /// Saves the positions of partitions whose last events needed no delivery.

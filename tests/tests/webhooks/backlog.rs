@@ -1,10 +1,16 @@
 //! Full queues, and orders with more events than one read returns.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
+use async_trait::async_trait;
+use axum::http::StatusCode;
 use domain::{EventId, NewEvent, OrderId};
 use infra::{
-    event_store::{Append, ExpectedRevision},
+    event_source::{Partition, Reached, SourceUpdate},
+    event_store::{Append, ExpectedRevision, ReadError},
     operations::webhooks::{ReplayError, ReplayScope, WebhookService},
 };
 use uuid::Uuid;
@@ -50,6 +56,63 @@ async fn a_full_queue_stops_one_subscription_which_later_gets_every_event_in_ord
     hooks.until(&stopped, "delivered", expected.len()).await;
     assert_eq!(queued_positions(&hooks, &stopped).await, expected.into_iter().collect::<Vec<_>>());
     assert_eq!(hooks.get(&stopped).await.expect(200)["behind_after"], Value::Null);
+}
+
+/// Counts the events that a source returns.
+struct CountedSource(DirectSource, Arc<AtomicUsize>);
+
+#[async_trait]
+impl EventSource for CountedSource {
+    async fn next(&mut self) -> Result<SourceUpdate, ReadError> {
+        let update = self.0.next().await?;
+        if let SourceUpdate::Events(batch) = &update {
+            self.1.fetch_add(batch.events.len(), Ordering::Relaxed);
+        }
+        Ok(update)
+    }
+
+    fn seek(&mut self, partition: &Partition, reached: Option<Reached>) {
+        self.0.seek(partition, reached);
+    }
+}
+
+#[tokio::test]
+async fn a_follower_without_subscriptions_skips_to_the_end_and_misses_nothing_of_the_first_one() {
+    let (mut hooks, receiver) = (Hooks::stopped(UrlGuard::new(true)).await, Receiver::start(&[]).await);
+    let (log, partition) = (hooks.shop.events().log(), Partition::whole_log());
+    // Its stored position is the beginning, as after a time without a follower.
+    let subscription = hooks.subscribe(&receiver, &["*"]).await;
+    assert_eq!(hooks.store.resume(log.store_id(), &partition, Some(0)).await.unwrap(), None);
+    let deleted = hooks.request(Method::DELETE, &subscription, None, json!({})).await;
+    assert_eq!(deleted.status, StatusCode::NO_CONTENT);
+    for number in 0..20 {
+        hooks.paid_order(&format!("SKU-{number}")).await;
+    }
+    let end = log.last_position().await.unwrap();
+    let read = Arc::new(AtomicUsize::new(0));
+    let source = CountedSource(DirectSource::new(hooks.shop.events(), 10), Arc::clone(&read));
+    hooks.start_following(Box::new(source), Arc::new(WholeLog(Arc::clone(&log))));
+    eventually("the follower has saved the end", async || {
+        let reached = hooks.store.resume(log.store_id(), &partition, None).await.unwrap();
+        (reached.map(|reached| reached.position) >= end).then_some(())
+    })
+    .await;
+    assert!(end > Some(100));
+    assert_eq!(read.load(Ordering::Relaxed), 10);
+
+    let receiver = Receiver::start(&[]).await;
+    let subscription = hooks.subscribe(&receiver, &["order.*"]).await;
+    hooks.start_dispatcher();
+    let mut expected = Vec::new();
+    for number in 0..5 {
+        let order = hooks.paid_order(&format!("LATER-{number}")).await;
+        expected.extend(hooks.events_of(&order).await);
+    }
+    expected.retain(|event| event.type_name.starts_with("order."));
+    expected.sort_by_key(|event| event.position);
+    let expected: Vec<u64> = expected.iter().map(|event| event.position).collect();
+    hooks.until(&subscription, "delivered", expected.len()).await;
+    assert_eq!(queued_positions(&hooks, &subscription).await, expected);
 }
 
 #[tokio::test]
