@@ -108,6 +108,9 @@ pub struct CommandApi {
     pub gate: Gate,
 }
 
+/// The API as handlers get it. It is cloned for each request.
+type SharedApi = Arc<CommandApi>;
+
 impl CommandApi {
     pub fn new(checkout: Checkout, parked: Arc<dyn ParkedReactions>, options: CommandApiOptions) -> Self {
         let (parked, bodies) = (Parked(parked), BodyReader::new(options.bodies));
@@ -169,7 +172,7 @@ impl CommandApi {
 struct Description;
 
 /// Every endpoint with the scope that its callers need: the routes and the OpenAPI document come from this list.
-fn routes(gate: &Gate) -> GuardedRoutes<CommandApi> {
+fn routes(gate: &Gate) -> GuardedRoutes<SharedApi> {
     GuardedRoutes::new(gate.clone(), Description::openapi())
         .with(Scope::OrdersWrite, routes!(orders::place))
         .with(Scope::OrdersWrite, routes!(orders::cancel))
@@ -223,17 +226,18 @@ pub fn openapi() -> &'static Document {
 
 /// The router of the command API.
 pub fn router(api: CommandApi) -> Router {
+    let api = Arc::new(api);
     let routes = routes(&api.gate).into_router();
-    let guarded = middleware::from_fn_with_state(api.clone(), refuse_after_loss);
+    let guarded = middleware::from_fn_with_state(Arc::clone(&api), refuse_after_loss);
     let routes = routes.layer(middleware::from_fn(faults::report_together)).layer(guarded);
     site::complete("command", routes.with_state(api), openapi())
 }
 
 /// Refuses every request that is not a read once the event log went back. Without this, a command that appends
 /// nothing would be answered from the state in memory, which the log may no longer have.
-async fn refuse_after_loss(State(api): State<CommandApi>, request: Request, next: Next) -> Response {
+async fn refuse_after_loss(State(api): State<SharedApi>, request: Request, next: Next) -> Response {
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
-    if !is_read && api.log_guard.is_some_and(|guard| guard.refusal().is_some()) {
+    if !is_read && api.log_guard.as_ref().is_some_and(|guard| guard.refusal().is_some()) {
         return Problem::new(Code::LogWentBack).into_response();
     }
     next.run(request).await
@@ -251,7 +255,7 @@ async fn live() -> &'static str {
 /// `degraded` lists the parts of the work that wait for an operator.
 #[utoipa::path(get, path = "/readyz", operation_id = "checkReadiness", tag = "health",
     responses((status = 200, description = "The process is ready.", body = Readiness), ReadinessProblems))]
-async fn ready(State(api): State<CommandApi>) -> Result<Json<Readiness>, Failure<ReadinessProblems>> {
+async fn ready(State(api): State<SharedApi>) -> Result<Json<Readiness>, Failure<ReadinessProblems>> {
     api.checkout.store().log().read_all(None, 1).await?;
     Ok(Json(api.health.readiness()?))
 }
@@ -259,7 +263,7 @@ async fn ready(State(api): State<CommandApi>) -> Result<Json<Readiness>, Failure
 /// The version of this process
 #[utoipa::path(get, path = "/version", operation_id = "getVersion", tag = "health",
     responses((status = 200, description = "The version and the commit.", body = Version)))]
-async fn version(State(api): State<CommandApi>) -> Json<Version> {
+async fn version(State(api): State<SharedApi>) -> Json<Version> {
     Json(api.version)
 }
 

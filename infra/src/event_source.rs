@@ -68,6 +68,12 @@ pub trait EventSource: Send + Sync {
     /// batch, the consumer seeks its stored position and gets the same events again.
     async fn next(&mut self) -> Result<SourceUpdate, ReadError>;
 
+    /// Returns an update that has already arrived, so that a consumer can apply batches of several partitions at
+    /// once. A source of one partition has none.
+    fn arrived(&mut self) -> Option<Result<SourceUpdate, ReadError>> {
+        None
+    }
+
     /// Reads a partition from the event after `reached` on (`None`: from its beginning). Replaces an earlier
     /// seek. A source that reads the log fails with [`ReadError::WentBack`] if the log lost the last event.
     fn seek(&mut self, partition: &Partition, reached: Option<Reached>);
@@ -77,6 +83,10 @@ pub trait EventSource: Send + Sync {
 impl EventSource for Box<dyn EventSource> {
     async fn next(&mut self) -> Result<SourceUpdate, ReadError> {
         (**self).next().await
+    }
+
+    fn arrived(&mut self) -> Option<Result<SourceUpdate, ReadError>> {
+        (**self).arrived()
     }
 
     fn seek(&mut self, partition: &Partition, reached: Option<Reached>) {

@@ -144,27 +144,39 @@ impl StoredRow {
     }
 }
 
-/// What one batch changes; written in one transaction. Vectors are sorted by key.
-///
-/// Refused with [`ReadModelError::CheckpointMoved`], and nothing is written, if the rows are of another
-/// generation, the checkpoint of a projection is not `from`, a stream of `skipped` is not parked, or a stream
-/// of `retried` is not parked as it was read. So two processes cannot un-park one stream, and no owner skips
-/// events of a stream that was un-parked.
-#[derive(Debug)]
-pub struct Changes {
+/// The move of the checkpoints of a partition, by positions of the source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
     pub partition: Partition,
-    /// Generation of the rows that the batch was folded onto. `None`: folded onto no rows, not compared.
-    pub generation: Option<Generation>,
-    /// The projections whose checkpoint moves from `from` to `to`, positions of the source.
-    pub projections: Vec<Projection>,
     pub from: Option<Position>,
     pub to: Option<Position>,
-    /// The last event in these changes; `None` without a new event. Checkpoints keep the one with the highest
-    /// position, because rebuilt rows may reflect events that the source delivers later.
+    /// The last new event; `None` without one. Checkpoints keep the one with the highest position, because rebuilt
+    /// rows may reflect events that the source delivers later.
     pub last_event: Option<EventMark>,
+}
+
+impl Progress {
+    /// The projections whose checkpoints move.
+    pub fn projections(&self) -> &'static [Projection] {
+        Projection::fed_by(&self.partition)
+    }
+}
+
+/// What batches of some partitions change; written in one transaction. Vectors are sorted by key.
+///
+/// Refused with [`ReadModelError::CheckpointMoved`], and nothing is written, if the rows are of another
+/// generation, the checkpoint of a projection is not where its [`Progress`] begins, a stream of `skipped` is not
+/// parked, or a stream of `retried` is not parked as it was read. So two processes cannot un-park one stream, and
+/// no owner skips events of a stream that was un-parked.
+#[derive(Debug)]
+pub struct Changes {
+    /// Of each partition, sorted by partition: so two owners lock checkpoints in one order.
+    pub progress: Vec<Progress>,
+    /// Generation of the rows that the events were folded onto. `None`: folded onto no rows, not compared.
+    pub generation: Option<Generation>,
     pub rows: Rows,
     pub parked: Vec<ParkedStream>,
-    /// Parked streams with events in this batch, which were skipped.
+    /// Parked streams with events in these batches, which were skipped.
     pub skipped: Vec<(Projection, StreamName)>,
     /// Parked streams, as they were read, whose requested retry is in these changes. The commit un-parks
     /// them, unless `parked` contains them again.
@@ -172,15 +184,16 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// Moves the checkpoint and changes no row.
+    /// Moves one checkpoint and changes no row.
     pub fn none(partition: Partition, from: Option<Position>, to: Option<Position>) -> Self {
+        Self::of(vec![Progress { partition, from, to, last_event: None }])
+    }
+
+    /// Moves checkpoints and changes no row.
+    pub fn of(progress: Vec<Progress>) -> Self {
         Self {
+            progress,
             generation: None,
-            projections: Projection::fed_by(&partition).to_vec(),
-            partition,
-            from,
-            to,
-            last_event: None,
             rows: Rows::default(),
             parked: Vec::new(),
             skipped: Vec::new(),

@@ -19,14 +19,13 @@ use std::{
 };
 
 use domain::{
-    Event, OrderId, PaymentId, Position, Revision, StreamName, Timestamp, order::OrderEvent,
-    payment::PaymentEvent,
+    Event, OrderId, PaymentId, Revision, StreamName, Timestamp, order::OrderEvent, payment::PaymentEvent,
 };
 use infra::{
     event_source::Partition,
     read_models::{
-        Changes, CountKey, MoneyKey, MoneyTotals, ParkedStream, Projection, RowKeys, Rows, SalesKey,
-        SalesTotals,
+        Changes, CountKey, MoneyKey, MoneyTotals, ParkedStream, Progress, Projection, RowKeys, Rows,
+        SalesKey, SalesTotals,
     },
 };
 
@@ -58,9 +57,9 @@ pub struct Fold {
 }
 
 impl Fold {
-    /// Folds a batch of one partition. [`Fold::into_changes`] gives the rows that changed.
-    pub fn batch(partition: Partition, parked: HashSet<StreamName>) -> Self {
-        Self { parked, touched: Some(RowKeys::default()), ..Self::whole_streams([partition].into()) }
+    /// Folds batches of some partitions. [`Fold::into_changes`] gives the rows that changed.
+    pub fn batches(partitions: Arc<[Partition]>, parked: HashSet<StreamName>) -> Self {
+        Self { parked, touched: Some(RowKeys::default()), ..Self::whole_streams(partitions) }
     }
 
     /// Folds streams from their first events on. [`Fold::take_rows`] gives all rows.
@@ -204,10 +203,10 @@ impl Fold {
         Ok(())
     }
 
-    /// The changes of a batch, with a checkpoint that moves from `from` to `to`.
-    pub fn into_changes(mut self, from: Option<Position>, to: Option<Position>) -> Changes {
+    /// The changes of the batches, with the checkpoints that they move.
+    pub fn into_changes(mut self, progress: Vec<Progress>) -> Changes {
         let touched = self.touched.take().unwrap_or_default();
-        let mut changes = Changes::none(self.partitions[0].clone(), from, to);
+        let mut changes = Changes::of(progress);
         self.stock.changed(&touched, &mut changes.rows);
         self.orders.changed(&touched, &mut changes.rows);
         self.payments.changed(&touched, &mut changes.rows);

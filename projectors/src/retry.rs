@@ -13,7 +13,7 @@ use domain::{Revision, StreamName, Timestamp};
 use infra::{
     event_source::Partition,
     event_store::{EventLog, ReadError},
-    read_models::{Changes, ParkedStream, ReadModelError, ReadModels},
+    read_models::{Changes, ParkedStream, Progress, ReadModelError, ReadModels},
 };
 
 use crate::{
@@ -107,10 +107,11 @@ async fn apply_request(
     let ParkedStream { partition, stream, .. } = request;
     let generation = models.generation().await?;
     let position = models.checkpoint(partition).await?.map(|reached| reached.position);
+    let standing = Progress { partition: partition.clone(), from: position, to: position, last_event: None };
     let settle =
         |changes| Changes { generation: Some(generation), retried: vec![request.clone()], ..changes };
     let attempt = async {
-        let mut fold = Fold::batch(partition.clone(), HashSet::new());
+        let mut fold = Fold::batches([partition.clone()].into(), HashSet::new());
         fold.put_rows(models.load(key_of(stream)).await?);
         let next = fold.revision(stream).map_or(0, |reflected| reflected + 1);
         let events = read_from(log, stream, next).await?;
@@ -118,7 +119,7 @@ async fn apply_request(
         for event in &events {
             fold.apply(event, 0);
         }
-        let changes = settle(fold.into_changes(position, position));
+        let changes = settle(fold.into_changes(vec![standing.clone()]));
         let still_parked = changes.parked.first().map(|row| row.reason.clone());
         models.commit(changes).await?;
         Ok::<_, RetryError>(still_parked)
@@ -129,8 +130,7 @@ async fn apply_request(
             let reason = error.poison().ok_or(error)?.to_string();
             let parked =
                 ParkedStream { reason: reason.clone(), parked_at: Timestamp::now(), ..request.clone() };
-            let changes =
-                Changes { parked: vec![parked], ..Changes::none(partition.clone(), position, position) };
+            let changes = Changes { parked: vec![parked], ..Changes::of(vec![standing.clone()]) };
             models.commit(settle(changes)).await?;
             Some(reason)
         }

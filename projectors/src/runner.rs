@@ -3,7 +3,7 @@
 mod batch;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     fmt,
     sync::Arc,
     time::Duration,
@@ -14,13 +14,13 @@ use infra::{
     event_source::{Batch, EventSource, Partition, Reached, SourceUpdate},
     event_store::{EventLog, ReadError},
     health::Health,
-    read_models::{BindError, Changes, Generation, ParkedStream, ReadModelError, ReadModels},
+    read_models::{BindError, Changes, Generation, ParkedStream, Progress, ReadModelError, ReadModels},
     traces::{EventSpans, Kind},
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::batch::{DecodedBatch, decode, fold_events};
+use self::batch::{DecodedBatches, JoinedBatches};
 use crate::{
     cache::{Cache, Written},
     fold::{Fold, keys_of},
@@ -51,8 +51,9 @@ const PARKED_STREAMS: &str = "parked_streams";
 const RETRY_REQUESTS_POLLED_EVERY: Duration = Duration::from_millis(500);
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// After a batch of at least this many events, the runner takes the next one without a pause.
-const BATCH_LARGE: usize = 500;
+/// With at least this many events, the runner adds no further batch to a commit, and takes the next one without a
+/// pause.
+const COMMIT_LARGE: usize = 500;
 
 /// Projects the partitions that its source assigns to it.
 pub struct Runner<S> {
@@ -65,6 +66,8 @@ pub struct Runner<S> {
     commit_every: Duration,
     /// Earliest time at which the next batch is taken.
     next_batch_at: Instant,
+    /// An update that arrived with the last batches, and is handled next.
+    arrived: Option<Result<SourceUpdate, ReadError>>,
     pause: Option<Duration>,
     measured: Measured,
     /// True while operators are shown parked streams, of this runner or of another one.
@@ -141,6 +144,7 @@ impl<S: EventSource> Runner<S> {
             health: Health::default(),
             commit_every: options.commit_every,
             next_batch_at: Instant::now(),
+            arrived: None,
             pause: None,
             measured: Measured::new(),
             shows_parked: false,
@@ -166,7 +170,7 @@ impl<S: EventSource> Runner<S> {
                 biased;
                 () = shutdown.cancelled() => return Ok(()),
                 _ = poll.tick(), if self.shows_parked => self.retry_parked().await,
-                update = next_update(&mut self.source, self.next_batch_at) => match update {
+                update = next_update(&mut self.source, &mut self.arrived, self.next_batch_at) => match update {
                     Ok(update) => self.handle(update).await,
                     Err(error) => Err(error.into()),
                 },
@@ -249,64 +253,92 @@ impl<S: EventSource> Runner<S> {
         }
     }
 
+    /// Projects a batch, and the batches that have arrived with it, in one commit.
     async fn project(&mut self, batch: Batch) -> Result<(), Interruption> {
-        let Batch { partition, after, events, position } = batch;
-        let Some(owned) = self.owned.get(&partition) else { return Ok(()) };
         let begun = Instant::now();
-        let large = events.len() >= BATCH_LARGE;
-        if after != owned.position() {
-            // The source fetched this batch before the last seek.
-            self.source.seek(&partition, owned.reached.clone());
+        let mut batches = vec![batch];
+        while batches.iter().map(|batch| batch.events.len()).sum::<usize>() < COMMIT_LARGE {
+            match self.source.arrived() {
+                Some(Ok(SourceUpdate::Events(batch))) => batches.push(batch),
+                other => {
+                    self.arrived = other;
+                    break;
+                }
+            }
+        }
+        let joined = self.join(batches)?;
+        if joined.progress.is_empty() {
             return Ok(());
         }
-        let first_recorded_at = events.first().map(|event| event.recorded_at);
-        let spans = EventSpans::begin("project", &Kind::Consumer, "projectors", &events);
-        let events = Arc::new(decode(events).await?);
-        let mut batch = DecodedBatch { partition, events, position, refused: BTreeMap::new() };
-        let applied = self.apply_or_refuse(&mut batch).await;
+        let first_recorded_at = joined.events.iter().map(|event| event.recorded_at).min();
+        let spans = EventSpans::begin("project", &Kind::Consumer, "projectors", &joined.events);
+        let mut batches = joined.decode().await?;
+        let applied = self.apply_or_refuse(&mut batches).await;
         spans.end(applied.as_ref().err().map(|error| error as &dyn fmt::Display));
         applied?;
-        self.measured.committed(batch.events.len(), first_recorded_at);
-        self.next_batch_at = if large { begun } else { begun + self.commit_every };
+        let events = batches.events.len();
+        self.measured.committed(events, first_recorded_at);
+        self.next_batch_at = if events >= COMMIT_LARGE { begun } else { begun + self.commit_every };
         Ok(())
     }
 
-    /// Folds a batch, and commits its rows. Parks the streams whose rows the database refuses.
-    async fn apply_or_refuse(&mut self, batch: &mut DecodedBatch) -> Result<(), Interruption> {
-        match self.apply(batch).await {
+    /// Joins batches, sorted by partition.
+    fn join(&mut self, mut batches: Vec<Batch>) -> Result<JoinedBatches, Interruption> {
+        batches.sort_by(|one, other| one.partition.cmp(&other.partition));
+        let mut joined = JoinedBatches::default();
+        for batch in batches {
+            let Some(owned) = self.owned.get(&batch.partition) else { continue };
+            let before = joined.progress.last().filter(|before| before.partition == batch.partition);
+            if batch.after != before.map_or(owned.position(), |before| before.to) {
+                // The source fetched this batch before the last seek.
+                self.source.seek(&batch.partition, owned.reached.clone());
+            } else if joined.generation.is_some() && joined.generation != owned.generation {
+                // The rows were rebuilt after the position of one partition was read, and before that of the other.
+                return Err(ReadModelError::CheckpointMoved.into());
+            } else {
+                joined.generation = owned.generation;
+                joined.add(batch);
+            }
+        }
+        Ok(joined)
+    }
+
+    /// Folds batches, and commits their rows. Parks the streams whose rows the database refuses.
+    async fn apply_or_refuse(&mut self, batches: &mut DecodedBatches) -> Result<(), Interruption> {
+        match self.apply(batches).await {
             Err(error) if error.is_of_one_row() => {
-                self.find_refused(batch).await?;
-                self.apply(batch).await
+                self.find_refused(batches).await?;
+                self.apply(batches).await
             }
             outcome => outcome,
         }
     }
 
-    /// Folds a batch, and commits its rows.
-    async fn apply(&mut self, batch: &DecodedBatch) -> Result<(), Interruption> {
-        let changes = self.changes(batch, batch.events.len()).await?;
+    /// Folds batches, and commits their rows.
+    async fn apply(&mut self, batches: &DecodedBatches) -> Result<(), Interruption> {
+        let changes = self.changes(batches, batches.events.len()).await?;
         self.commit(changes).await
     }
 
-    /// Finds the events of a refused batch whose rows the database refuses. Rehearses ever shorter prefixes of
-    /// the batch; the shortest one that is refused ends with such an event. Nothing is written, so the batch
-    /// is committed as a whole or not at all, and its checkpoint refuses a second owner.
-    async fn find_refused(&mut self, batch: &mut DecodedBatch) -> Result<(), Interruption> {
+    /// Finds the events of refused batches whose rows the database refuses. Rehearses ever shorter prefixes of
+    /// the events; the shortest one that is refused ends with such an event. Nothing is written, so the batches
+    /// are committed as a whole or not at all, and their checkpoints refuse a second owner.
+    async fn find_refused(&mut self, batches: &mut DecodedBatches) -> Result<(), Interruption> {
         let mut accepted = 0;
-        while accepted < batch.events.len()
-            && let Some(refusal) = self.rehearse(batch, batch.events.len()).await?
+        while accepted < batches.events.len()
+            && let Some(refusal) = self.rehearse(batches, batches.events.len()).await?
         {
-            let (mut end, mut reason) = (batch.events.len(), refusal.to_string());
+            let (mut end, mut reason) = (batches.events.len(), refusal.to_string());
             while end - accepted > 1 {
                 let middle = accepted + (end - accepted) / 2;
-                match self.rehearse(batch, middle).await? {
+                match self.rehearse(batches, middle).await? {
                     None => accepted = middle,
                     Some(refusal) => (end, reason) = (middle, refusal.to_string()),
                 }
             }
-            batch.refused.insert(accepted, reason);
-            if let Some(refusal) = self.rehearse(batch, end).await? {
-                // The event is not the cause. The whole batch is retried later.
+            batches.refused.insert(accepted, reason);
+            if let Some(refusal) = self.rehearse(batches, end).await? {
+                // The event is not the cause. The batches are retried later.
                 return Err(refusal.into());
             }
             accepted = end;
@@ -317,10 +349,10 @@ impl<S: EventSource> Runner<S> {
     /// Returns why the database refuses a row of the first `end` events; `None` if it accepts them.
     async fn rehearse(
         &mut self,
-        batch: &DecodedBatch,
+        batches: &DecodedBatches,
         end: usize,
     ) -> Result<Option<ReadModelError>, Interruption> {
-        let rehearsed = match self.changes(batch, end).await {
+        let rehearsed = match self.changes(batches, end).await {
             Ok(changes) => self.models.rehearse(changes).await.map_err(Interruption::from),
             Err(error) => Err(error),
         };
@@ -331,21 +363,20 @@ impl<S: EventSource> Runner<S> {
         }
     }
 
-    /// The changes of the first `end` events of a batch, with the checkpoint after the whole batch.
-    async fn changes(&mut self, batch: &DecodedBatch, end: usize) -> Result<Changes, Interruption> {
-        let owned = &self.owned[&batch.partition];
-        let (from, generation) = (owned.position(), owned.generation);
-        let mut fold = Fold::batch(batch.partition.clone(), owned.parked.clone());
-        let mut keys = keys_of(batch.applicable(end, &owned.parked));
+    /// The changes of the first `end` events of batches, with the checkpoints after all of them.
+    async fn changes(&mut self, batches: &DecodedBatches, end: usize) -> Result<Changes, Interruption> {
+        let partitions = || batches.progress.iter().map(|progress| &progress.partition);
+        let parked =
+            partitions().flat_map(|partition| self.owned[partition].parked.iter().cloned()).collect();
+        let mut keys = keys_of(batches.applicable(end, &parked));
+        let mut fold = Fold::batches(partitions().cloned().collect(), parked);
         fold.put_rows(self.cache.take_known(&mut keys));
         fold.put_rows(self.models.load(keys).await?);
-        let changes = fold_events(fold, batch, end, from).await?;
-        Ok(Changes { generation, ..changes })
+        Ok(batches.fold(fold, end).await?)
     }
 
     async fn commit(&mut self, changes: Changes) -> Result<(), Interruption> {
-        let (partition, position) = (changes.partition.clone(), changes.to);
-        let last_event = changes.last_event.clone();
+        let progress = changes.progress.clone();
         let parked = changes.parked.clone();
         let written = Written::of(&changes);
         let begun = Instant::now();
@@ -358,13 +389,14 @@ impl<S: EventSource> Runner<S> {
                 "Cannot project an event, and parked its stream: `orderly projections list` shows it"
             );
         }
-        let parked: HashSet<StreamName> = parked.into_iter().map(|row| row.stream).collect();
-        if let Some(owned) = self.owned.get_mut(&partition) {
+        for Progress { partition, to, last_event, .. } in progress {
+            let Some(owned) = self.owned.get_mut(&partition) else { continue };
             let known = owned.reached.take().and_then(|reached| reached.last_event);
             let last_event = last_event.or(known);
-            owned.reached = position.map(|position| Reached { position, last_event });
-            owned.parked.extend(parked.iter().cloned());
+            owned.reached = to.map(|position| Reached { position, last_event });
+            owned.parked.extend(streams_of(&partition, &parked));
         }
+        let parked: HashSet<StreamName> = parked.into_iter().map(|row| row.stream).collect();
         if !parked.is_empty() {
             let all = self.models.parked().await?;
             self.examined.note(all.iter().filter(|row| parked.contains(&row.stream)));
@@ -430,9 +462,16 @@ impl<S: EventSource> Runner<S> {
 }
 
 /// Cancel safe, because the source is.
-async fn next_update(source: &mut impl EventSource, not_before: Instant) -> Result<SourceUpdate, ReadError> {
+async fn next_update(
+    source: &mut impl EventSource,
+    arrived: &mut Option<Result<SourceUpdate, ReadError>>,
+    not_before: Instant,
+) -> Result<SourceUpdate, ReadError> {
     tokio::time::sleep_until(not_before).await;
-    source.next().await
+    match arrived.take() {
+        Some(update) => update,
+        None => source.next().await,
+    }
 }
 
 fn streams_of(partition: &Partition, parked: &[ParkedStream]) -> HashSet<StreamName> {

@@ -77,11 +77,19 @@ impl Bench {
     }
 
     async fn verify(&self) -> Verification {
-        verify(self.log.as_ref(), &self.layout(), &self.queries, &workspace(), &|_| {}).await.unwrap()
+        self.verify_by(self.layout()).await
+    }
+
+    async fn verify_by(&self, layout: Arc<dyn SourceLayout>) -> Verification {
+        verify(self.log.as_ref(), &layout, &self.queries, &workspace(), &|_| {}).await.unwrap()
     }
 
     async fn assert_rows_are_those_of_the_log(&self) {
-        let found = self.verify().await;
+        self.assert_rows_are_those_of(self.layout()).await;
+    }
+
+    async fn assert_rows_are_those_of(&self, layout: Arc<dyn SourceLayout>) {
+        let found = self.verify_by(layout).await;
         assert_eq!(found.differences, 0, "{:#?}", found.described);
         assert_eq!(found.position, self.log.head());
     }

@@ -25,7 +25,7 @@ use domain::{
 use infra::{
     event_source::Partition,
     event_store::EventMark,
-    read_models::{Changes, OrderRow, OrderTimes, OverdueQueries, Queries, ReadModels, Rows},
+    read_models::{Changes, OrderRow, OrderTimes, OverdueQueries, Progress, Queries, ReadModels, Rows},
 };
 use uuid::Uuid;
 
@@ -54,6 +54,7 @@ macro_rules! read_models_contract {
             writing::a_rehearsal_writes_nothing_and_fails_as_the_commit_does,
             writing::exactly_one_owner_wins_a_race_for_a_position,
             writing::partitions_move_independently,
+            writing::several_partitions_move_in_one_commit_or_none,
             writing::a_partition_of_a_topic_moves_only_the_projections_of_its_topic,
             writing::the_last_event_never_goes_back,
             writing::rows_are_bound_to_one_log,
@@ -102,8 +103,12 @@ fn partition() -> Partition {
 
 /// Moves the checkpoint from the position before `to` to `to`.
 fn step(to: Position) -> Changes {
-    let changes = Changes::none(partition(), to.checked_sub(1).filter(|from| *from > 0), Some(to));
-    Changes { last_event: Some(mark(to)), ..changes }
+    Changes::of(vec![Progress {
+        partition: partition(),
+        from: to.checked_sub(1).filter(|from| *from > 0),
+        to: Some(to),
+        last_event: Some(mark(to)),
+    }])
 }
 
 /// The mark of the event at a position.

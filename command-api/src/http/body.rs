@@ -17,7 +17,7 @@ use serde_json::error::Category;
 use utoipa::ToSchema;
 
 use super::{
-    CommandApi,
+    SharedApi,
     faults::{self, AcceptedBody},
 };
 
@@ -29,10 +29,10 @@ pub(super) const REJECTIONS: &[Code] =
 #[derive(Debug)]
 pub(super) struct JsonBody<T>(pub T);
 
-impl<T: DeserializeOwned + ToSchema + 'static> FromRequest<CommandApi> for JsonBody<T> {
+impl<T: DeserializeOwned + ToSchema + 'static> FromRequest<SharedApi> for JsonBody<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, api: &CommandApi) -> Result<Self, Problem> {
+    async fn from_request(request: Request, api: &SharedApi) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
         if !body.is_end_stream() {
             check_format(&parts.headers)?;

@@ -19,7 +19,7 @@ use utoipa::{
     },
 };
 
-use super::{CommandApi, body::JsonBody};
+use super::{SharedApi, body::JsonBody};
 use crate::idempotency;
 
 /// A command as its endpoint receives it. `Id` is `()`, an id or a pair of ids: those of the route.
@@ -52,11 +52,11 @@ pub(super) use command_problems;
 
 /// The content of a command. The fingerprint is computed from its JSON.
 pub(super) trait Content: Serialize + Sized {
-    fn read(request: Request, api: &CommandApi) -> impl Future<Output = Result<Self, Problem>> + Send;
+    fn read(request: Request, api: &SharedApi) -> impl Future<Output = Result<Self, Problem>> + Send;
 }
 
 impl<T: Serialize + DeserializeOwned + ToSchema + Send + 'static> Content for T {
-    async fn read(request: Request, api: &CommandApi) -> Result<Self, Problem> {
+    async fn read(request: Request, api: &SharedApi) -> Result<Self, Problem> {
         JsonBody::from_request(request, api).await.map(|JsonBody(content)| content)
     }
 }
@@ -73,7 +73,7 @@ impl Serialize for NoContent {
 }
 
 impl Content for NoContent {
-    async fn read(request: Request, api: &CommandApi) -> Result<Self, Problem> {
+    async fn read(request: Request, api: &SharedApi) -> Result<Self, Problem> {
         // The connection cannot be used again while a body is unread.
         api.bodies.read(request.into_body()).await.map(|_| Self)
     }
@@ -81,10 +81,10 @@ impl Content for NoContent {
 
 /// Command ids are computed from the canonical path. So never change the path of a route and never add a
 /// prefix: a retry would be executed again.
-impl<Id: PathIds + Send, Body: Content + Send> FromRequest<CommandApi> for Command<Id, Body> {
+impl<Id: PathIds + Send, Body: Content + Send> FromRequest<SharedApi> for Command<Id, Body> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, api: &CommandApi) -> Result<Self, Problem> {
+    async fn from_request(request: Request, api: &SharedApi) -> Result<Self, Problem> {
         let (mut parts, body) = request.into_parts();
         let segments = Segments::from_request_parts(&mut parts, api).await?;
         let route = parts.extensions.get::<MatchedPath>().cloned();

@@ -24,7 +24,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    CommandApi,
+    CommandApi, SharedApi,
     answer::Answer,
     command::{Command, CommandHeaders, command_problems},
     payments::PaymentAnswer,
@@ -278,7 +278,7 @@ command_problems! {
     request_body = CancelRequest,
     responses((status = 200, description = "Cancelled.", body = OrderAnswer), CancelProblems))]
 pub(super) async fn cancel(
-    State(api): State<CommandApi>,
+    State(api): State<SharedApi>,
     Command { id, body, context }: Command<OrderId, CancelRequest>,
 ) -> Result<Answer<OrderAnswer>, Failure<CancelProblems>> {
     let cancellation_id = CancellationId::of_command(context.id);
@@ -304,7 +304,7 @@ pub(super) async fn cancel(
     responses((status = 201, description = "Shipped.", body = OrderAnswer,
             headers(("Location" = String))), ShipProblems))]
 pub(super) async fn ship(
-    State(api): State<CommandApi>,
+    State(api): State<SharedApi>,
     Command { id, body, context }: Command<OrderId, ShipmentRequest>,
 ) -> Result<Answer<OrderAnswer>, Failure<ShipProblems>> {
     let shipment_id = ShipmentId::of_command(context.id);
@@ -322,7 +322,7 @@ pub(super) async fn ship(
     request_body = DeliveryRequest,
     responses((status = 200, description = "Delivered.", body = OrderAnswer), DeliverProblems))]
 pub(super) async fn deliver(
-    State(api): State<CommandApi>,
+    State(api): State<SharedApi>,
     Command { id, body, context }: Command<OrderId, DeliveryRequest>,
 ) -> Result<Answer<OrderAnswer>, Failure<DeliverProblems>> {
     let shipment_id = ShipmentId(body.shipment_id);
@@ -340,7 +340,7 @@ pub(super) async fn deliver(
     responses((status = 201, description = "Returned.", body = OrderAnswer,
             headers(("Location" = String))), ReturnProblems))]
 pub(super) async fn return_goods(
-    State(api): State<CommandApi>,
+    State(api): State<SharedApi>,
     Command { id, body, context }: Command<OrderId, ReturnRequest>,
 ) -> Result<Answer<OrderAnswer>, Failure<ReturnProblems>> {
     let return_id = ReturnId::of_command(context.id);
@@ -369,7 +369,7 @@ pub(super) async fn return_goods(
         RefundProblems,
     ))]
 pub(super) async fn refund(
-    State(api): State<CommandApi>,
+    State(api): State<SharedApi>,
     Command { id, body, context }: Command<OrderId, RefundRequest>,
 ) -> Result<Answer<OrderAnswer>, Failure<RefundProblems>> {
     let refund_id = RefundId::of_command(context.id);

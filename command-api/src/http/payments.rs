@@ -34,7 +34,7 @@ use utoipa::{
 
 pub(super) use self::{look_up::*, refunds::*};
 use super::{
-    CommandApi,
+    CommandApi, SharedApi,
     answer::Answer,
     command::{Command, CommandHeaders, command_problems},
     run::{Accepted, accepted, state_at},
@@ -243,7 +243,7 @@ command_problems! {
         ChargeProblems,
     ))]
 pub(super) async fn charge(
-    State(api): State<CommandApi>,
+    State(api): State<SharedApi>,
     Command { id, body, context }: Command<PaymentId, ChargeRequest>,
 ) -> PaymentOutcome<ChargeProblems> {
     let charge = body.into_charge(&api, "method")?;
@@ -267,7 +267,7 @@ pub(super) async fn charge(
         AuthorizeProblems,
     ))]
 pub(super) async fn authorize(
-    State(api): State<CommandApi>,
+    State(api): State<SharedApi>,
     Command { id, body, context }: Command<PaymentId, MoneyRequest>,
 ) -> PaymentOutcome<AuthorizeProblems> {
     let (amount, reference) = (body.amount, body.reference);
@@ -289,7 +289,7 @@ pub(super) async fn authorize(
         CaptureProblems,
     ))]
 pub(super) async fn capture(
-    State(api): State<CommandApi>,
+    State(api): State<SharedApi>,
     Command { id, body, context }: Command<PaymentId, MoneyRequest>,
 ) -> PaymentOutcome<CaptureProblems> {
     let (amount, reference) = (body.amount, body.reference);
@@ -306,7 +306,7 @@ pub(super) async fn capture(
         FailProblems,
     ))]
 pub(super) async fn fail(
-    State(api): State<CommandApi>,
+    State(api): State<SharedApi>,
     Command { id, body, context }: Command<PaymentId, FailRequest>,
 ) -> PaymentOutcome<FailProblems> {
     let (reason, retryable) = (body.reason, body.retryable);
@@ -325,7 +325,7 @@ pub(super) async fn fail(
         VoidProblems,
     ))]
 pub(super) async fn void(
-    State(api): State<CommandApi>,
+    State(api): State<SharedApi>,
     Command { id, body, context }: Command<PaymentId, ReasonRequest>,
 ) -> PaymentOutcome<VoidProblems> {
     Ok(run_on_payment(&api, id, PaymentCommand::Void { reason: body.reason }, &context).await?)

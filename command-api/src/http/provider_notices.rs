@@ -21,7 +21,7 @@ use infra::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::CommandApi;
+use super::{CommandApi, SharedApi};
 use crate::{
     error::{EXECUTION_FAILURES, PAYMENT_REFUSALS, Refusal},
     executor::Outcome,
@@ -59,7 +59,7 @@ infra::problems! {
     request_body(content = BTreeMap<String, serde_json::Value>, content_type = "application/json", description = "As the provider sends it."),
     responses((status = 200, description = "Received.", body = NoticeAnswer), NoticeProblems))]
 pub(super) async fn receive(
-    State(api): State<CommandApi>,
+    State(api): State<SharedApi>,
     Id(name): Id<String>,
     request: Request,
 ) -> Result<Json<NoticeAnswer>, Failure<NoticeProblems>> {

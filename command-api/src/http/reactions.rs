@@ -20,7 +20,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::CommandApi;
+use super::{CommandApi, SharedApi};
 
 /// A reaction that failed, with the later ones of its order, payment, receipt or exchange. `orderly reactions list` shows the
 /// reason.
@@ -97,7 +97,7 @@ infra::problems! {
         ReactionListProblems,
     ))]
 pub(super) async fn list_parked(
-    State(api): State<CommandApi>,
+    State(api): State<SharedApi>,
     Params(paging): Params<Paging>,
 ) -> Result<Json<Listing<ParkedReactionAnswer>>, Failure<ReactionListProblems>> {
     let rows = api.parked.0.list(store_id(&api), paging.after()?, paging.limit + 1).await?;
@@ -111,7 +111,7 @@ pub(super) async fn list_parked(
     params(("id" = Uuid, Path, description = "Of the order, payment, receipt or exchange, or of the event whose reaction failed.")),
     responses((status = 202, description = "The retry is requested.", body = ParkedReactionAnswer), RetryReactionProblems))]
 pub(super) async fn retry(
-    State(api): State<CommandApi>,
+    State(api): State<SharedApi>,
     Id(ParkedId(id)): Id<ParkedId>,
 ) -> Result<(StatusCode, Json<ParkedReactionAnswer>), Failure<RetryReactionProblems>> {
     let (store_id, now) = (store_id(&api), super::now(&api));

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    CommandApi,
+    CommandApi, SharedApi,
     answer::Answer,
     command::{Command, CommandHeaders, command_problems},
     run::{AfterCommand, run},
@@ -107,7 +107,7 @@ command_problems! {
     request_body = ReceiptRequest,
     responses((status = 201, description = "Received.", body = StockAnswer), ReceiveProblems))]
 pub(super) async fn receive(
-    State(api): State<CommandApi>,
+    State(api): State<SharedApi>,
     Command { id: NewSku(sku), body, context }: Command<NewSku, ReceiptRequest>,
 ) -> Result<Answer<StockAnswer>, Failure<ReceiveProblems>> {
     let reference = text("reference", body.reference)?;
@@ -122,7 +122,7 @@ pub(super) async fn receive(
     request_body = AdjustmentRequest,
     responses((status = 201, description = "Adjusted.", body = StockAnswer), AdjustProblems))]
 pub(super) async fn adjust(
-    State(api): State<CommandApi>,
+    State(api): State<SharedApi>,
     Command { id: NewSku(sku), body, context }: Command<NewSku, AdjustmentRequest>,
 ) -> Result<Answer<StockAnswer>, Failure<AdjustProblems>> {
     let reason = text("reason", body.reason)?;

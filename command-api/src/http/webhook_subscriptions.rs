@@ -32,7 +32,7 @@ use uuid::Uuid;
 
 pub(super) use self::{deliveries::*, replay::*};
 use super::{
-    CommandApi,
+    SharedApi,
     answer::Answer,
     body::{self, JsonBody, OptionalField, optional_field},
     command::{Command, IdempotencyKey, NoContent},
@@ -176,10 +176,10 @@ enum DisabledReason {
 #[derive(Debug)]
 pub(super) struct WebhooksOf(Arc<WebhookAdmin>);
 
-impl FromRequestParts<CommandApi> for WebhooksOf {
+impl FromRequestParts<SharedApi> for WebhooksOf {
     type Rejection = Problem;
 
-    async fn from_request_parts(_: &mut Parts, api: &CommandApi) -> Result<Self, Problem> {
+    async fn from_request_parts(_: &mut Parts, api: &SharedApi) -> Result<Self, Problem> {
         let absent = || Problem::new(Code::NotFound).detail("this process does not deliver webhooks");
         api.webhooks.clone().map(Self).ok_or_else(absent)
     }
@@ -209,7 +209,7 @@ infra::problems! {
         SubscribeProblems,
     ))]
 pub(super) async fn subscribe(
-    State(api): State<CommandApi>,
+    State(api): State<SharedApi>,
     WebhooksOf(webhooks): WebhooksOf,
     path: MatchedPath,
     Command { id: (), body, context }: Command<(), SubscriptionRequest>,
@@ -255,7 +255,7 @@ pub(super) async fn subscribe(
         SubscriptionListProblems,
     ))]
 pub(super) async fn list(
-    State(api): State<CommandApi>,
+    State(api): State<SharedApi>,
     WebhooksOf(webhooks): WebhooksOf,
     Params(paging): Params<Paging>,
 ) -> Result<Json<Listing<SubscriptionAnswer>>, Failure<SubscriptionListProblems>> {
@@ -272,7 +272,7 @@ pub(super) async fn list(
         SubscriptionProblems,
     ))]
 pub(super) async fn read(
-    State(api): State<CommandApi>,
+    State(api): State<SharedApi>,
     WebhooksOf(webhooks): WebhooksOf,
     Id(id): Id<SubscriptionId>,
 ) -> Result<Json<SubscriptionAnswer>, Failure<SubscriptionProblems>> {
@@ -284,7 +284,7 @@ pub(super) async fn read(
     request_body = SubscriptionChanges,
     responses((status = 200, description = "Changed.", body = SubscriptionAnswer), ChangeProblems))]
 pub(super) async fn change(
-    State(api): State<CommandApi>,
+    State(api): State<SharedApi>,
     WebhooksOf(webhooks): WebhooksOf,
     Id(id): Id<SubscriptionId>,
     JsonBody(body): JsonBody<SubscriptionChanges>,
@@ -320,7 +320,7 @@ pub(super) async fn change(
 #[utoipa::path(delete, path = "/v1/webhook-subscriptions/{id}", operation_id = "deleteSubscription", tag = "webhooks", params(("id" = Uuid, Path)),
     responses((status = 204, description = "Unsubscribed."), SubscriptionProblems))]
 pub(super) async fn unsubscribe(
-    State(api): State<CommandApi>,
+    State(api): State<SharedApi>,
     WebhooksOf(webhooks): WebhooksOf,
     Id(id): Id<SubscriptionId>,
 ) -> Result<StatusCode, Failure<SubscriptionProblems>> {
@@ -338,7 +338,7 @@ pub(super) async fn unsubscribe(
         RotateSecretProblems,
     ))]
 pub(super) async fn rotate_secret(
-    State(api): State<CommandApi>,
+    State(api): State<SharedApi>,
     WebhooksOf(webhooks): WebhooksOf,
     Command { id, body: NoContent, context }: Command<SubscriptionId, NoContent>,
 ) -> Result<Answer<SubscriptionAnswer>, Failure<RotateSecretProblems>> {

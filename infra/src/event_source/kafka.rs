@@ -77,6 +77,27 @@ impl KafkaSource {
     }
 }
 
+impl KafkaSource {
+    /// `None` for a batch that was fetched before the last seek of its partition.
+    fn take(&mut self, message: FollowerMessage) -> Option<Result<SourceUpdate, ReadError>> {
+        match message {
+            FollowerMessage::Assigned(partitions) => {
+                self.last_seeks.retain(|partition, _| !partitions.contains(partition));
+                Some(Ok(SourceUpdate::Assigned(partitions)))
+            }
+            FollowerMessage::Revoked(partitions) => {
+                self.last_seeks.retain(|partition, _| !partitions.contains(partition));
+                Some(Ok(SourceUpdate::Revoked(partitions)))
+            }
+            FollowerMessage::Events { batch, seek } => {
+                let is_current = self.last_seeks.get(&batch.partition) == Some(&seek);
+                is_current.then_some(Ok(SourceUpdate::Events(batch)))
+            }
+            FollowerMessage::Failed(error) => Some(Err(error)),
+        }
+    }
+}
+
 #[async_trait]
 impl EventSource for KafkaSource {
     async fn next(&mut self) -> Result<SourceUpdate, ReadError> {
@@ -86,23 +107,19 @@ impl EventSource for KafkaSource {
                     "the thread that reads from Kafka has stopped; see its error in the log".into(),
                 ));
             };
-            match message {
-                FollowerMessage::Assigned(partitions) => {
-                    self.last_seeks.retain(|partition, _| !partitions.contains(partition));
-                    return Ok(SourceUpdate::Assigned(partitions));
-                }
-                FollowerMessage::Revoked(partitions) => {
-                    self.last_seeks.retain(|partition, _| !partitions.contains(partition));
-                    return Ok(SourceUpdate::Revoked(partitions));
-                }
-                FollowerMessage::Events { batch, seek } => {
-                    if self.last_seeks.get(&batch.partition) == Some(&seek) {
-                        return Ok(SourceUpdate::Events(batch));
-                    }
-                }
-                FollowerMessage::Failed(error) => return Err(error),
+            if let Some(update) = self.take(message) {
+                return update;
             }
         }
+    }
+
+    fn arrived(&mut self) -> Option<Result<SourceUpdate, ReadError>> {
+        while let Ok(message) = self.messages.try_recv() {
+            if let Some(update) = self.take(message) {
+                return Some(update);
+            }
+        }
+        None
     }
 
     fn seek(&mut self, partition: &Partition, reached: Option<Reached>) {

@@ -210,6 +210,8 @@ pub struct PostgresQueries {
     /// Listens to the primary server: a replica notifies nobody.
     listener: Listener,
     reads_replica: bool,
+    /// Of the sweep.
+    marks: Marks,
 }
 
 impl PostgresQueries {
@@ -218,7 +220,7 @@ impl PostgresQueries {
     pub async fn open(database: Database) -> Result<Self, PostgresOpenError> {
         schema::ensure(&database).await?;
         let listener = Listener::start(database.clone());
-        Ok(Self { database, listener, reads_replica: false })
+        Ok(Self { database, listener, reads_replica: false, marks: Marks::default() })
     }
 
     /// Reads from a replica of this database, which may be behind it.
@@ -233,7 +235,12 @@ impl PostgresQueries {
         {
             return Err(PostgresOpenError::NotAReplica);
         }
-        Ok(Self { database: replica, listener: self.listener.clone(), reads_replica: true })
+        Ok(Self {
+            database: replica,
+            listener: self.listener.clone(),
+            reads_replica: true,
+            marks: self.marks.clone(),
+        })
     }
 
     pub fn database(&self) -> &Database {

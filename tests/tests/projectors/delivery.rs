@@ -12,7 +12,7 @@ use domain::{
     shares::worth_of_first,
 };
 use infra::{
-    event_source::{Partition, Reached},
+    event_source::{Partition, Reached, layout::SourceLayout},
     read_models::{
         BindError, Changes, Generation, MoneyQueries, MoneyQuery, MoneyTotals, OrderQueries, ParkedStream,
         PaymentQueries, ReadModelError, ReadModels, RowKeys, Rows, SalesGroup, SalesQueries, SalesQuery,
@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 use super::{
     Bench, RunningProjector,
-    feed::Feed,
+    feed::{DividedLog, Feed},
     memory_log::MemoryLog,
     story::{Act, Story, acts},
 };
@@ -100,6 +100,10 @@ impl ReadModels for FailingReadModels {
 /// How events reach the projectors.
 #[derive(Debug, Clone)]
 struct DeliveryConditions {
+    /// The number of partitions.
+    count: usize,
+    /// Most batches that arrive together.
+    together: usize,
     cuts: Vec<usize>,
     redelivered: usize,
     outcomes: Vec<CommitOutcome>,
@@ -114,8 +118,11 @@ fn conditions() -> impl Strategy<Value = DeliveryConditions> {
         1 => Just(CommitOutcome::AnswerLost),
     ];
     let cuts = || prop::collection::vec(1..25_usize, 1..5);
-    (cuts(), 0..6_usize, prop::collection::vec(outcome, 0..5), prop::option::of(cuts())).prop_map(
-        |(cuts, redelivered, outcomes, competitor)| DeliveryConditions {
+    let outcomes = prop::collection::vec(outcome, 0..5);
+    ((1..5_usize, 1..9_usize), cuts(), 0..6_usize, outcomes, prop::option::of(cuts())).prop_map(
+        |((count, together), cuts, redelivered, outcomes, competitor)| DeliveryConditions {
+            count,
+            together,
             cuts,
             redelivered,
             outcomes,
@@ -138,26 +145,34 @@ proptest! {
 }
 
 async fn project_and_check(acts: &[Act], conditions: DeliveryConditions) {
-    let DeliveryConditions { cuts, redelivered, outcomes, competitor } = conditions;
+    let DeliveryConditions { count, together, cuts, redelivered, outcomes, competitor } = conditions;
     let story = Story::of(acts);
     let bench = Bench::new(MemoryLog::new(story.events.clone()));
     let failing = FailingReadModels { inner: bench.models.clone(), outcomes: Mutex::new(outcomes.into()) };
-    let feed = Feed::new(&bench.log).cut(cuts).redeliver(redelivered);
-    let mut running = vec![RunningProjector::start(feed, &bench.log, Arc::new(failing))];
+    let layout = DividedLog { log: bench.log.clone(), count };
+    let feed = |cuts| Feed::new(&bench.log).divided(&layout, together).cut(cuts);
+    let first = feed(cuts).redeliver(redelivered);
+    let mut running = vec![RunningProjector::start(first, &bench.log, Arc::new(failing))];
     if let Some(cuts) = competitor {
         let models = Arc::new(SqliteReadModels::open(&bench.path).unwrap());
-        running.push(RunningProjector::start(Feed::new(&bench.log).cut(cuts), &bench.log, models));
+        running.push(RunningProjector::start(feed(cuts), &bench.log, models));
     }
     // The last commit may come through another file handle, which does not notify this one, so this polls.
-    crate::support::eventually("the checkpoint reaches the head", async || {
-        let position = super::position_of(&*bench.models).await;
-        (position == bench.log.head()).then_some(())
+    let ends = layout.last_positions().await.unwrap();
+    crate::support::eventually("every checkpoint reaches the end of its partition", async || {
+        for (partition, end) in layout.partitions().iter().zip(&ends) {
+            let reached = bench.models.checkpoint(partition).await.unwrap();
+            if reached.map(|reached| reached.position) != *end {
+                return None;
+            }
+        }
+        Some(())
     })
     .await;
     for projector in running {
         projector.stop().await;
     }
-    bench.assert_rows_are_those_of_the_log().await;
+    bench.assert_rows_are_those_of(Arc::new(layout)).await;
     assert_rows_are_the_aggregates(&bench, &story).await;
 }
 

@@ -6,7 +6,7 @@ use domain::{EventId, StreamName};
 use infra::{
     event_source::{Partition, Reached},
     read_models::{
-        BindError, Changes, ParkedStream, Projection, ReadModelError, Rows, StockRow, StreamChanges,
+        BindError, Changes, ParkedStream, Progress, Projection, ReadModelError, Rows, StockRow, StreamChanges,
     },
 };
 use uuid::Uuid;
@@ -108,6 +108,47 @@ pub async fn partitions_move_independently<F: Fixture>(fixture: F) {
     assert_eq!(position(&models, &other).await, Some(40));
 }
 
+pub async fn several_partitions_move_in_one_commit_or_none<F: Fixture>(fixture: F) {
+    let models = fixture.models();
+    let [orders, payments, stock] = ["shop.orders/1", "shop.payments/0", "shop.stock/2"];
+    // A step of each: it begins where the last one ended, unless the test says otherwise.
+    let step = |places: &[(&str, Option<u64>, u64)]| {
+        let progress = places.iter().map(|(name, from, to)| Progress {
+            partition: Partition((*name).to_owned()),
+            from: *from,
+            to: Some(*to),
+            last_event: Some(mark(*to)),
+        });
+        Changes { rows: stock_rows(9), ..Changes::of(progress.collect()) }
+    };
+    let positions = async || {
+        let mut found = Vec::new();
+        for name in [orders, payments, stock] {
+            found.push(position(&models, &Partition(name.to_owned())).await);
+        }
+        found
+    };
+    models.commit(step(&[(orders, None, 5), (payments, None, 7)])).await.unwrap();
+    assert_eq!(positions().await, [Some(5), Some(7), None]);
+    // Partitions that begin, and those that move on.
+    models.commit(step(&[(orders, Some(5), 6), (payments, Some(7), 9), (stock, None, 3)])).await.unwrap();
+    assert_eq!(positions().await, [Some(6), Some(9), Some(3)]);
+    let refused = [
+        step(&[(orders, Some(6), 8), (payments, Some(8), 10), (stock, Some(3), 4)]),
+        step(&[(orders, Some(6), 8), (payments, Some(9), 10), (stock, None, 4)]),
+        step(&[(orders, Some(6), 8), ("shop.stock/5", Some(1), 2)]),
+    ];
+    for changes in refused {
+        assert_moved(&models.commit(changes).await);
+        assert_eq!(positions().await, [Some(6), Some(9), Some(3)]);
+    }
+    let rows = fixture.queries().checkpoints().await.unwrap();
+    let ends = rows.iter().map(|row| (row.projection.as_str(), row.position, row.log_position));
+    let expected = [("orders", 6), ("payments", 9), ("sales", 6), ("stock", 3)]
+        .map(|(name, end)| (name, Some(end), Some(end)));
+    assert_eq!(ends.collect::<std::collections::BTreeSet<_>>(), expected.into());
+}
+
 pub async fn a_partition_of_a_topic_moves_only_the_projections_of_its_topic<F: Fixture>(fixture: F) {
     let moved = [
         ("shop.stock/0", vec!["stock"]),
@@ -135,8 +176,8 @@ pub async fn the_last_event_never_goes_back<F: Fixture>(fixture: F) {
     let steps = [(0, None), (4, Some(70)), (5, None), (6, Some(40)), (9, Some(71)), (9, None)];
     for (to, log_position) in steps {
         let last_event = log_position.map(mark);
-        let changes = Changes { last_event, ..Changes::none(orders.clone(), from, Some(to)) };
-        models.commit(changes).await.unwrap();
+        let progress = Progress { partition: orders.clone(), from, to: Some(to), last_event };
+        models.commit(Changes::of(vec![progress])).await.unwrap();
         from = Some(to);
         reached = reached.max(log_position);
         for row in fixture.queries().checkpoints().await.unwrap() {

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use super::{OrderAnswer, place::in_microseconds, run_on_order};
 use crate::http::{
-    CommandApi,
+    CommandApi, SharedApi,
     answer::Answer,
     body::{OptionalField, optional_field},
     command::{Command, CommandHeaders, command_problems},
@@ -66,7 +66,7 @@ command_problems! {
     request_body = DueRequest,
     responses((status = 200, description = "Moved.", body = OrderAnswer), DueProblems))]
 pub(in crate::http) async fn move_due(
-    State(api): State<CommandApi>,
+    State(api): State<SharedApi>,
     Command { id, body, context }: Command<OrderId, DueRequest>,
 ) -> Result<Answer<OrderAnswer>, Failure<DueProblems>> {
     let payment_due_at = body.payment_due_at.flatten().map(in_microseconds);

@@ -29,7 +29,7 @@ use crate::{
     error::Refusal,
     executor::ExecuteError,
     http::{
-        CommandApi,
+        CommandApi, SharedApi,
         answer::{Answer, IDEMPOTENT_REPLAYED},
         body::{OptionalField, optional_field, unique_keys},
         command::{Command, CommandHeaders, command_problems},
@@ -170,7 +170,7 @@ command_problems! {
     responses((status = 201, description = "Exchanged.", body = ExchangeAnswer,
             headers(("Location" = String))), ExchangeProblems))]
 pub(in crate::http) async fn exchange(
-    State(api): State<CommandApi>,
+    State(api): State<SharedApi>,
     Command { id, body, context }: Command<OrderId, ExchangeRequest>,
 ) -> Result<Answer<ExchangeAnswer>, Failure<ExchangeProblems>> {
     let exchange_id = ExchangeId::from(context.id);

@@ -36,7 +36,7 @@ use crate::{
     checkout::PlacedOrder,
     executor::{ATTEMPTS_MAX, ExecuteError, Flow, Outcome, pause_before_attempt},
     http::{
-        CommandApi,
+        CommandApi, SharedApi,
         answer::{Answer, IDEMPOTENT_REPLAYED},
         body::{OptionalField, optional_field, unique_keys},
         command::{Command, CommandHeaders, command_problems},
@@ -245,7 +245,7 @@ command_problems! {
         PlaceProblems,
     ))]
 pub(in crate::http) async fn place(
-    State(api): State<CommandApi>,
+    State(api): State<SharedApi>,
     headers: HeaderMap,
     Command { id: (), body, context }: Command<(), PlaceOrderRequest>,
 ) -> Result<Response, Failure<PlaceProblems>> {

@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 
 use super::{OrderAnswer, place::preferred_wait};
 use crate::http::{
-    CommandApi,
+    CommandApi, SharedApi,
     answer::Answer,
     command::{Command, CommandHeaders, command_problems},
     payments::{ChargeRequest, payment_after_charge},
@@ -131,7 +131,7 @@ command_problems! {
     responses((status = 201, description = "Added.", body = OrderAnswer,
             headers(("Location" = String))), AddPaymentProblems))]
 pub(in crate::http) async fn add_payment(
-    State(api): State<CommandApi>,
+    State(api): State<SharedApi>,
     headers: HeaderMap,
     Command { id, body, context }: Command<OrderId, AddPaymentRequest>,
 ) -> Result<Answer<OrderAnswer>, Failure<AddPaymentProblems>> {

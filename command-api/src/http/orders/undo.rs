@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::{OrderAnswer, run_on_order};
 use crate::http::{
-    CommandApi,
+    SharedApi,
     answer::Answer,
     command::{Command, CommandHeaders, command_problems},
 };
@@ -35,7 +35,7 @@ command_problems! {
     request_body = UndoRequest,
     responses((status = 200, description = "Undone.", body = OrderAnswer), UndoProblems))]
 pub(in crate::http) async fn undo_shipment(
-    State(api): State<CommandApi>,
+    State(api): State<SharedApi>,
     Command { id: (id, shipment_id), body, context }: Command<(OrderId, ShipmentId), UndoRequest>,
 ) -> Result<Answer<OrderAnswer>, Failure<UndoProblems>> {
     let command = OrderCommand::UndoShipment { shipment_id, reason: body.reason };

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::{NotAnswered, PaymentAnswer, PaymentOutcome, run_on_payment};
 use crate::http::{
-    CommandApi,
+    SharedApi,
     command::{Command, CommandHeaders, command_problems},
     provider_notices::looked_up,
 };
@@ -40,7 +40,7 @@ command_problems! {
         LookUpProblems,
     ))]
 pub(in crate::http) async fn look_up(
-    State(api): State<CommandApi>,
+    State(api): State<SharedApi>,
     Command { id, body, context }: Command<PaymentId, LookUpRequest>,
 ) -> PaymentOutcome<LookUpProblems> {
     let found = looked_up(&api, &body.reference).await?;

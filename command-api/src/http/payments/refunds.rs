@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::{NotAnswered, PaymentAnswer, PaymentOutcome, ReasonRequest, run_on_payment};
 use crate::http::{
-    CommandApi,
+    SharedApi,
     command::{Command, CommandHeaders, command_problems},
 };
 
@@ -39,7 +39,7 @@ command_problems! {
         RefundOutcomeProblems,
     ))]
 pub(in crate::http) async fn refund_succeeded(
-    State(api): State<CommandApi>,
+    State(api): State<SharedApi>,
     Command { id: (id, refund_id), body, context }: Command<(PaymentId, RefundId), ReferenceRequest>,
 ) -> PaymentOutcome<RefundOutcomeProblems> {
     let command = PaymentCommand::RecordRefunded { refund_id, reference: body.reference };
@@ -58,7 +58,7 @@ pub(in crate::http) async fn refund_succeeded(
         RefundOutcomeProblems,
     ))]
 pub(in crate::http) async fn refund_failed(
-    State(api): State<CommandApi>,
+    State(api): State<SharedApi>,
     Command { id: (id, refund_id), body, context }: Command<(PaymentId, RefundId), ReasonRequest>,
 ) -> PaymentOutcome<RefundOutcomeProblems> {
     let command = PaymentCommand::RecordRefundFailed { refund_id, reason: body.reason };
@@ -86,7 +86,7 @@ pub(in crate::http) struct RetryRequest {
         RetryProblems,
     ))]
 pub(in crate::http) async fn retry_refund(
-    State(api): State<CommandApi>,
+    State(api): State<SharedApi>,
     Command { id: (id, refund_id), body, context }: Command<(PaymentId, RefundId), RetryRequest>,
 ) -> PaymentOutcome<RetryProblems> {
     let command = PaymentCommand::RetryRefund { refund_id, by_hand: body.by_hand };

@@ -24,7 +24,7 @@ use crate::{
     error::Refusal,
     executor::{Executed, Outcome},
     http::{
-        CommandApi,
+        CommandApi, SharedApi,
         answer::Answer,
         command::{Command, CommandHeaders, command_problems},
         run::{Accepted, AfterCommand, accepted, after_command},
@@ -83,7 +83,7 @@ command_problems! {
         ReceiveManyProblems,
     ))]
 pub(in crate::http) async fn receive_many(
-    State(api): State<CommandApi>,
+    State(api): State<SharedApi>,
     Command { id: (), body, context }: Command<(), BulkReceiptRequest>,
 ) -> Result<Answer<BulkReceiptAnswer>, Failure<ReceiveManyProblems>> {
     let item = |item: BulkReceiptItem| ReceiptItem {

@@ -21,7 +21,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::{WebhooksOf, find, now};
-use crate::http::CommandApi;
+use crate::http::SharedApi;
 
 /// The delivery of an event to a receiver.
 #[derive(Debug, Serialize, ToSchema)]
@@ -139,7 +139,7 @@ pub(in crate::http) async fn list_deliveries(
     params(("id" = Uuid, Path), ("delivery" = String, Path)),
     responses((status = 202, description = "The delivery is due.", body = DeliveryAnswer), RetryDeliveryProblems))]
 pub(in crate::http) async fn retry_delivery(
-    State(api): State<CommandApi>,
+    State(api): State<SharedApi>,
     WebhooksOf(webhooks): WebhooksOf,
     Id((id, delivery)): Id<(SubscriptionId, DeliveryId)>,
 ) -> Result<(StatusCode, Json<DeliveryAnswer>), Failure<RetryDeliveryProblems>> {

@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 
 use super::{WebhooksOf, find, now};
 use crate::http::{
-    CommandApi,
+    SharedApi,
     body::{self, JsonBody},
 };
 
@@ -55,7 +55,7 @@ infra::problems! {
     request_body = ReplayRequest,
     responses((status = 202, description = "The deliveries are due.", body = ReplayAnswer), ReplayProblems))]
 pub(in crate::http) async fn replay(
-    State(api): State<CommandApi>,
+    State(api): State<SharedApi>,
     WebhooksOf(webhooks): WebhooksOf,
     Id(id): Id<SubscriptionId>,
     JsonBody(body): JsonBody<ReplayRequest>,

@@ -2,14 +2,16 @@
 //!
 //! Partitions of stock and of orders have different owners, so neither owner sees a reservation and the end of its order in
 //! one transaction for sure. Each owner looks for new pairs after its own commit. Of two commits, the later owner finds both.
-//! If a process ends between its commit and its marks, the next owner of the partition looks at all reservations.
+//! If a process ends between its commit and its marks, the next owner of the partition looks at all reservations at its
+//! first commit. The sweep does so too, rarely, for a partition without further commits.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use deadpool_postgres::Object;
+use tokio::time::Instant;
 use tokio_postgres::Client;
 use uuid::Uuid;
 
@@ -33,31 +35,55 @@ const MARK_ALL: &str = "UPDATE reservations SET order_ended = true
            FOR UPDATE OF held SKIP LOCKED) AS ended
      WHERE reservations.sku = ended.sku AND reservations.order_id = ended.order_id";
 
-/// Whether marks may be missing. Shared by all clones of a writer.
-#[derive(Debug, Clone)]
-pub(super) struct Marks(Arc<AtomicBool>);
+/// How often the sweep looks at all reservations.
+const LOOK_AT_ALL_EVERY: Duration = Duration::from_mins(10);
 
-impl Default for Marks {
-    /// The process before this one may have ended before its marks.
-    fn default() -> Self {
-        Self(Arc::new(AtomicBool::new(true)))
-    }
-}
+/// When all reservations were last looked at. `None` if marks may be missing: at the start, because the process before
+/// this one may have ended before its marks. Shared by all clones of a writer, or of a reader.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Marks(Arc<Mutex<Option<Instant>>>);
 
 impl Marks {
     /// Another process may have owned the partition.
     pub fn may_be_missing(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.set(None);
     }
 
     /// Marks what a commit has changed. The commit stands if this fails: the next one looks at all reservations.
     pub async fn follow(&self, database: &Database, client: &Object, rows: &Rows) {
-        let all = self.0.swap(false, Ordering::Relaxed);
-        let marked = if all { mark_missing(database).await } else { mark(client, rows).await };
-        if let Err(error) = marked {
-            self.may_be_missing();
-            tracing::warn!(%error, "Cannot mark reservations of ended orders; the next commit looks at all of them");
+        if self.looked_at_all().is_none() {
+            return self.look_at_all(database).await;
         }
+        if let Err(error) = mark(client, rows).await {
+            self.failed(&error);
+        }
+    }
+
+    /// Looks at all reservations if that was long ago.
+    pub async fn look_again(&self, database: &Database) {
+        if self.looked_at_all().is_none_or(|at| at.elapsed() >= LOOK_AT_ALL_EVERY) {
+            self.look_at_all(database).await;
+        }
+    }
+
+    async fn look_at_all(&self, database: &Database) {
+        self.set(Some(Instant::now()));
+        if let Err(error) = mark_missing(database).await {
+            self.failed(&error);
+        }
+    }
+
+    fn failed(&self, error: &ReadModelError) {
+        self.may_be_missing();
+        tracing::warn!(%error, "Cannot mark reservations of ended orders; all of them are looked at later");
+    }
+
+    fn looked_at_all(&self) -> Option<Instant> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, at: Option<Instant>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = at;
     }
 }
 

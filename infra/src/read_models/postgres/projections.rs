@@ -16,7 +16,7 @@ use crate::{
     event_store::EventMark,
     postgres::{Fault, Timestamptz},
     read_models::{
-        BindError, Changes, CheckpointRow, Generation, ParkedStream, Projection, ProjectionQueries,
+        BindError, Changes, CheckpointRow, Generation, ParkedStream, Progress, Projection, ProjectionQueries,
         ReadModelError,
         audit::{LogPositions, RebuiltFrom, one_per_partition},
     },
@@ -100,8 +100,10 @@ fn mark(row: &Row, column: usize) -> Result<Option<EventMark>, ReadModelError> {
 /// greatest() ignores NULL.
 const BEGIN: &str =
     "INSERT INTO checkpoints (projection, partition, position, log_position, last_event, updated_at)
-     SELECT projection, $2, $3, $4, $6, now() FROM unnest($1::projection[]) AS projection
-     WHERE $5::bigint IS NULL OR $5 = (SELECT generation FROM log)
+     SELECT projection, partition, position, log_position, last_event, now()
+     FROM unnest($1::projection[], $2::text[], $3::bigint[], $4::bigint[], $5::text[])
+         AS begun (projection, partition, position, log_position, last_event)
+     WHERE $6::bigint IS NULL OR $6 = (SELECT generation FROM log)
      ON CONFLICT (projection, partition) DO UPDATE SET position = excluded.position,
          log_position = greatest(checkpoints.log_position, excluded.log_position),
          last_event = CASE WHEN excluded.log_position IS NULL OR excluded.log_position < checkpoints.log_position
@@ -109,11 +111,15 @@ const BEGIN: &str =
          updated_at = now()
      WHERE checkpoints.position IS NULL";
 const MOVE: &str = "UPDATE checkpoints
-     SET position = $3, log_position = greatest(log_position, $4),
-         last_event = CASE WHEN $4 IS NULL OR $4 < log_position THEN last_event ELSE $6 END,
+     SET position = moved.position, log_position = greatest(checkpoints.log_position, moved.log_position),
+         last_event = CASE WHEN moved.log_position IS NULL OR moved.log_position < checkpoints.log_position
+             THEN checkpoints.last_event ELSE moved.last_event END,
          updated_at = now()
-     WHERE ($5::bigint IS NULL OR $5 = (SELECT generation FROM log))
-     AND projection = ANY($1) AND partition = $2 AND position = $7";
+     FROM unnest($1::projection[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $7::bigint[])
+         AS moved (projection, partition, position, log_position, last_event, expected)
+     WHERE ($6::bigint IS NULL OR $6 = (SELECT generation FROM log))
+     AND checkpoints.projection = moved.projection AND checkpoints.partition = moved.partition
+     AND checkpoints.position = moved.expected";
 const COUNT_PARKED: &str = "SELECT count(*) FROM parked
      JOIN unnest($1::projection[], $2::text[]) AS wanted (projection, stream) USING (projection, stream)";
 const UNPARK: &str = "DELETE FROM parked
@@ -165,23 +171,33 @@ impl<'t> Writer<'t> {
     }
 
     async fn move_checkpoints(&self, changes: &Changes) -> Result<(), ReadModelError> {
-        let projections: Vec<PgProjection> =
-            changes.projections.iter().copied().map(PgProjection::from).collect();
         let generation = changes.generation.map(|generation| generation.0);
-        let (from, to) = (signed_position(changes.from), signed_position(changes.to));
-        let last_event = changes.last_event.as_ref();
-        let log_position = signed_position(last_event.map(|event| event.position));
-        let last_event = last_event.map(EventMark::to_json);
-        let mut values: Vec<&(dyn ToSql + Sync)> =
-            vec![&projections, &changes.partition.0, &to, &log_position, &generation, &last_event];
-        let moved = match &from {
-            None => self.transaction.execute(&self.begin, &values).await?,
-            Some(from) => {
-                values.push(from);
-                self.transaction.execute(&self.move_on, &values).await?
-            }
-        };
-        expect(moved, projections.len())
+        let (moved, begun): (Vec<&Progress>, Vec<&Progress>) =
+            changes.progress.iter().partition(|progress| progress.from.is_some());
+        tokio::try_join!(
+            biased;
+            self.move_on(&moved, generation),
+            self.begin(&begun, generation),
+        )?;
+        Ok(())
+    }
+
+    async fn begin(&self, begun: &[&Progress], generation: Option<i64>) -> Result<(), ReadModelError> {
+        if begun.is_empty() {
+            return Ok(());
+        }
+        let columns = CheckpointColumns::of(begun);
+        let values = [&columns.values()[..], &[&generation]].concat();
+        expect(self.transaction.execute(&self.begin, &values).await?, columns.projections.len())
+    }
+
+    async fn move_on(&self, moved: &[&Progress], generation: Option<i64>) -> Result<(), ReadModelError> {
+        if moved.is_empty() {
+            return Ok(());
+        }
+        let columns = CheckpointColumns::of(moved);
+        let values = [&columns.values()[..], &[&generation, &columns.from]].concat();
+        expect(self.transaction.execute(&self.move_on, &values).await?, columns.projections.len())
     }
 
     async fn expect_skipped_parked(
@@ -215,6 +231,38 @@ impl<'t> Writer<'t> {
             return Ok(());
         }
         park(self.transaction.client(), &self.park, parked).await
+    }
+}
+
+/// A value for each checkpoint.
+#[derive(Default)]
+struct CheckpointColumns<'a> {
+    projections: Vec<PgProjection>,
+    partitions: Vec<&'a str>,
+    to: Vec<Option<i64>>,
+    log_positions: Vec<Option<i64>>,
+    last_events: Vec<Option<String>>,
+    from: Vec<Option<i64>>,
+}
+
+impl<'a> CheckpointColumns<'a> {
+    fn of(progress: &[&'a Progress]) -> Self {
+        let mut columns = Self::default();
+        for Progress { partition, from, to, last_event } in progress {
+            for projection in Projection::fed_by(partition) {
+                columns.projections.push((*projection).into());
+                columns.partitions.push(&partition.0);
+                columns.to.push(signed_position(*to));
+                columns.log_positions.push(signed_position(last_event.as_ref().map(|event| event.position)));
+                columns.last_events.push(last_event.as_ref().map(EventMark::to_json));
+                columns.from.push(signed_position(*from));
+            }
+        }
+        columns
+    }
+
+    fn values(&self) -> [&(dyn ToSql + Sync); 5] {
+        [&self.projections, &self.partitions, &self.to, &self.log_positions, &self.last_events]
     }
 }
 

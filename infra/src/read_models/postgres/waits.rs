@@ -71,12 +71,8 @@ pub(super) fn waits_sql() -> String {
     format!("SELECT since, id, kind FROM ({branches}) AS waits ORDER BY since, id, kind LIMIT $5")
 }
 
-/// Joins reservations with orders: the mark on a reservation may be missing until its next owner looks for it. Costs
-/// grow with the open reservations, not with the ended orders.
 pub(super) const ENDED_WITH_RESERVATIONS: &str = "SELECT DISTINCT order_id FROM reservations
-     WHERE order_id > $1 AND EXISTS (SELECT FROM orders WHERE orders.order_id = reservations.order_id
-         AND status IN ('rejected', 'cancelled', 'expired') OFFSET 0)
-     ORDER BY order_id LIMIT $2";
+     WHERE order_ended AND order_id > $1 ORDER BY order_id LIMIT $2";
 /// Orders stay `placed` for moments only, so the range of the index is short.
 const PLACED_BEFORE: &str = "SELECT placed_at, order_id FROM orders
      WHERE status = 'placed' AND recorded_at < $1 AND (placed_at, order_id) > ($2, $3)
@@ -98,14 +94,12 @@ impl OverdueQueries for PostgresQueries {
         after: Option<OrderId>,
         limit: usize,
     ) -> Result<Vec<OrderId>, ReadModelError> {
-        let after = after.map_or(Uuid::nil(), |id| id.0);
+        if after.is_none() {
+            self.marks.look_again(&self.database).await;
+        }
+        let (after, limit) = (after.map_or(Uuid::nil(), |id| id.0), sql_limit(limit));
         let find = async |client: &mut Object| {
-            let transaction = client.build_transaction().read_only(true).start().await?;
-            // The statement reads all reservations; a sequential scan is fastest.
-            transaction.batch_execute("SET LOCAL enable_seqscan = on").await?;
-            let rows = transaction.query(ENDED_WITH_RESERVATIONS, &[&after, &sql_limit(limit)]).await?;
-            transaction.commit().await?;
-            rows.iter().map(order_id).collect::<Result<Vec<_>, ReadModelError>>()
+            all(client, ENDED_WITH_RESERVATIONS, &[&after, &limit], order_id).await
         };
         self.database.run(find).await
     }

@@ -85,24 +85,26 @@ fn move_checkpoints(transaction: &Transaction<'_>, changes: &Changes) -> Result<
              last_event = CASE WHEN ?5 IS NULL OR ?5 < log_position THEN last_event ELSE ?6 END
          WHERE projection = ?1 AND partition = ?2 AND position = ?7";
     let now = Timestamp::now().as_microsecond();
-    let last_event = changes.last_event.as_ref();
-    let (to, log_position) =
-        (signed_position(changes.to), signed_position(last_event.map(|event| event.position)));
-    let last_event = last_event.map(EventMark::to_json);
-    for projection in &changes.projections {
-        let (projection, partition) = (projection.as_str(), &changes.partition.0);
-        let moved = match signed_position(changes.from) {
-            None => {
-                let values = params![projection, partition, to, now, log_position, last_event];
-                transaction.prepare_cached(BEGIN)?.execute(values)?
+    for progress in &changes.progress {
+        let last_event = progress.last_event.as_ref();
+        let (to, log_position) =
+            (signed_position(progress.to), signed_position(last_event.map(|event| event.position)));
+        let last_event = last_event.map(EventMark::to_json);
+        for projection in progress.projections() {
+            let (projection, partition) = (projection.as_str(), &progress.partition.0);
+            let moved = match signed_position(progress.from) {
+                None => {
+                    let values = params![projection, partition, to, now, log_position, last_event];
+                    transaction.prepare_cached(BEGIN)?.execute(values)?
+                }
+                Some(from) => {
+                    let values = params![projection, partition, to, now, log_position, last_event, from];
+                    transaction.prepare_cached(MOVE)?.execute(values)?
+                }
+            };
+            if moved == 0 {
+                return Err(ReadModelError::CheckpointMoved);
             }
-            Some(from) => {
-                let values = params![projection, partition, to, now, log_position, last_event, from];
-                transaction.prepare_cached(MOVE)?.execute(values)?
-            }
-        };
-        if moved == 0 {
-            return Err(ReadModelError::CheckpointMoved);
         }
     }
     Ok(())

@@ -114,13 +114,15 @@ impl Tables {
         refuses: impl Fn(&StreamName) -> bool,
     ) -> Result<(), ReadModelError> {
         self.rehearse(&changes, refuses)?;
-        for projection in &changes.projections {
-            let key = (projection.as_str(), changes.partition.clone());
-            let earlier = self.checkpoints.get(&key).and_then(|row| row.last_event.clone());
-            let both = earlier.into_iter().chain(changes.last_event.clone());
-            let last_event = both.max_by_key(|event| event.position);
-            let row = Checkpoint { position: changes.to, last_event, updated_at: now };
-            self.checkpoints.insert(key, row);
+        for progress in &changes.progress {
+            for projection in progress.projections() {
+                let key = (projection.as_str(), progress.partition.clone());
+                let earlier = self.checkpoints.get(&key).and_then(|row| row.last_event.clone());
+                let both = earlier.into_iter().chain(progress.last_event.clone());
+                let last_event = both.max_by_key(|event| event.position);
+                let row = Checkpoint { position: progress.to, last_event, updated_at: now };
+                self.checkpoints.insert(key, row);
+            }
         }
         for row in changes.retried {
             self.parked.remove(&(row.projection, row.stream));
@@ -187,9 +189,11 @@ impl Tables {
 
     fn check(&self, changes: &Changes) -> Result<(), ReadModelError> {
         let same_generation = changes.generation.is_none_or(|known| known == Self::generation());
-        let unmoved = changes.projections.iter().all(|projection| {
-            let key = (projection.as_str(), changes.partition.clone());
-            self.checkpoints.get(&key).and_then(|row| row.position) == changes.from
+        let unmoved = changes.progress.iter().all(|progress| {
+            progress.projections().iter().all(|projection| {
+                let key = (projection.as_str(), progress.partition.clone());
+                self.checkpoints.get(&key).and_then(|row| row.position) == progress.from
+            })
         });
         let skipped_are_parked = changes.skipped.iter().all(|key| self.parked.contains_key(key));
         let retried_as_read = changes.retried.iter().all(|row| {
