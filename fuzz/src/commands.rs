@@ -81,10 +81,10 @@ pub fn seeds() -> Vec<Vec<u8>> {
         {"kind": "discount", "code": "TEN", "amount": -20}
     ]});
     let bodies = [
-        json!({"customer_id": "17850", "currency": "GBP", "country": "United Kingdom", "reference": "web-1",
+        json!({"customer_id": "17850", "currency": "GBP", "country": "Österreich", "reference": "café-1",
             "terms": "prepaid", "lines": [new_line], "adjustments": adjustments, "metadata": {"channel": "web"},
             "payments": [{"amount": 100}, {"amount": 186}]}),
-        json!({"lines": [line], "refund_amount": 0, "reason": "customer asked"}),
+        json!({"lines": [line], "refund_amount": 0, "reason": "demandé par le client"}),
         json!({"lines": [line], "carrier": "DHL", "tracking_number": "1Z"}),
         json!({"payment_due_at": "2027-01-31T00:00:00Z"}),
         json!({"amount": 100}),
@@ -99,7 +99,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         json!({}),
         json!({"lines": [{"sku": SKU, "quantity": 1}], "reference": "po-1"}),
         json!({"quantity": 1, "reference": "po-1"}),
-        json!({"delta": -1, "reason": "broken"}),
+        json!({"delta": -1, "reason": "zerstört"}),
         json!({"id": "evt_1", "type": "charge.succeeded"}),
         json!({"id": "evt_1", "type": "payment_intent.succeeded"}),
     ];

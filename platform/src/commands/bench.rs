@@ -94,7 +94,7 @@ pub struct BenchOptions {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
-    /// Orders over a thousand SKUs, at full and at half speed.
+    /// Orders over a thousand SKUs, at full speed and at fixed rates.
     Spread,
     /// Orders on one SKU, then a sell-out.
     Hot,

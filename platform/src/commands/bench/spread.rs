@@ -1,5 +1,5 @@
-//! `spread`: orders of one line over a thousand SKUs, at full speed and then at half speed, beside the
-//! baselines of HTTP and of the store.
+//! `spread`: orders of one line over a thousand SKUs, at full speed and then at fixed rates, beside the baselines of
+//! HTTP and of the store.
 
 use std::{
     sync::Arc,
@@ -29,6 +29,12 @@ pub const UNITS_UNLIMITED: u32 = 100_000_000;
 /// Clients that place an order every [`WATCH_INTERVAL`] and wait until the query API returns it.
 const WATCHERS: usize = 4;
 const WATCH_INTERVAL: Duration = Duration::from_millis(20);
+/// The fixed rates, as shares of the rate at full speed, with the labels of their progress.
+const RATES: [(&str, &str, f64); 3] = [
+    ("quarter", "spread at quarter rate, seconds", 0.25),
+    ("half", "spread at half rate, seconds", 0.5),
+    ("full", "spread at full rate, seconds", 1.0),
+];
 
 #[derive(Debug, Serialize)]
 pub struct SpreadReport {
@@ -43,11 +49,19 @@ pub struct SpreadReport {
     /// What the server used for an order at full speed, until the read models had it. `None` for a running server
     /// whose admin address is not known.
     pub per_order: Option<UsagePerOrder>,
-    pub half_load: LoadSummary,
-    /// Time from the 201 of an order to the answer of `GET /v1/orders/{id}?min_revision=`, at half speed.
-    pub ack_to_visible: LatencySummary,
-    pub after_half_load: Drain,
+    pub at_rates: Vec<AtRate>,
     pub agreement: Agreement,
+}
+
+/// What was measured at a fixed rate.
+#[derive(Debug, Serialize)]
+pub struct AtRate {
+    /// The rate, as a part of the rate at full speed.
+    pub name: &'static str,
+    pub load: LoadSummary,
+    /// Time from the 201 of an order to the answer of `GET /v1/orders/{id}?min_revision=`.
+    pub ack_to_visible: LatencySummary,
+    pub lag: Drain,
 }
 
 pub async fn run(bench: &BenchSetup) -> Result<SpreadReport, Failure> {
@@ -67,15 +81,19 @@ pub async fn run(bench: &BenchSetup) -> Result<SpreadReport, Failure> {
     };
     let mut acknowledged = full.acknowledged;
 
-    let buyers = Buyer::connect(&shop, target, bench.clients).await?;
-    let half_rate_per_s = full.summary.rate_per_s / 2.0;
-    let (half, watched) = tokio::try_join!(
-        place_at_rate("spread at half speed, seconds", buyers, half_rate_per_s, bench.duration),
-        watch(bench, &shop, target),
-    )?;
-    let after_half_load = Drain::wait(target).await?;
-    acknowledged.extend(half.acknowledged);
-    acknowledged.extend(watched.acknowledged);
+    let mut at_rates = Vec::new();
+    for (name, label, share) in RATES {
+        let buyers = Buyer::connect(&shop, target, bench.clients).await?;
+        let rate_per_s = full.summary.rate_per_s * share;
+        let (placed, watched) = tokio::try_join!(
+            place_at_rate(label, buyers, rate_per_s, bench.duration),
+            watch(bench, &shop, target),
+        )?;
+        let lag = Drain::wait(target).await?;
+        acknowledged.extend(placed.acknowledged);
+        acknowledged.extend(watched.acknowledged);
+        at_rates.push(AtRate { name, load: placed.summary, ack_to_visible: watched.ack_to_visible, lag });
+    }
     let agreement = Agreement::check(&shop, target, acknowledged).await?;
     Server::stop_own(server).await?;
     Ok(SpreadReport {
@@ -87,9 +105,7 @@ pub async fn run(bench: &BenchSetup) -> Result<SpreadReport, Failure> {
         ratio_to_raw_append: full.summary.rate_per_s / raw_append.rate_per_s,
         after_full_load,
         per_order,
-        half_load: half.summary,
-        ack_to_visible: watched.ack_to_visible,
-        after_half_load,
+        at_rates,
         agreement,
     })
 }
@@ -143,36 +159,45 @@ async fn run_watcher(
 
 impl SpreadReport {
     pub fn tables(&self) -> String {
-        let loads = load_table(
-            "spread",
-            [
-                ("echo: a bare axum handler", &self.echo),
-                ("raw append: 4 events, durable", &self.raw_append),
-                ("orders at full speed", &self.spread),
-                ("orders at half speed", &self.half_load),
-            ],
-        );
-        let LatencySummary { count, p50_ms, p99_ms, .. } = self.ack_to_visible;
-        let visible = format!("p50 {p50_ms:.2} ms, p99 {p99_ms:.2} ms, {count} samples");
+        let names: Vec<String> =
+            self.at_rates.iter().map(|at| format!("orders at {} rate", at.name)).collect();
+        let fixed = names.iter().map(String::as_str).zip(self.at_rates.iter().map(|at| &at.load));
+        let loads = [
+            ("echo: a bare axum handler", &self.echo),
+            ("raw append: 4 events, durable", &self.raw_append),
+            ("orders at full speed", &self.spread),
+        ];
+        let loads = load_table("spread", loads.into_iter().chain(fixed));
         let unknown = "unknown: pass --admin-url";
         let (processor, calls) = match &self.per_order {
             Some(per_order) => (format!("{:.0} µs", per_order.processor_us), per_order.to_string()),
             None => (unknown.to_owned(), unknown.to_owned()),
         };
-        let facts = fact_table(
-            "spread",
-            [
-                ("ratio to echo", ratio(self.ratio_to_echo)),
-                ("ratio to raw append", ratio(self.ratio_to_raw_append)),
-                ("ack to visible at half speed", visible),
-                ("processor time of the server per order", processor),
-                ("calls to EventStoreDB per order", calls),
-                ("answers that held an order back", self.held_back.to_string()),
-                ("lag after full speed", self.after_full_load.to_string()),
-                ("lag after half speed", self.after_half_load.to_string()),
-                ("read models agree", self.agreement.to_string()),
-            ],
-        );
+        let visible: Vec<(String, String)> = self.at_rates.iter().flat_map(AtRate::facts).collect();
+        let facts = [
+            ("ratio to echo", ratio(self.ratio_to_echo)),
+            ("ratio to raw append", ratio(self.ratio_to_raw_append)),
+            ("processor time of the server per order", processor),
+            ("calls to EventStoreDB per order", calls),
+            ("answers that held an order back", self.held_back.to_string()),
+            ("lag after full speed", self.after_full_load.to_string()),
+            ("read models agree", self.agreement.to_string()),
+        ];
+        let visible = visible.iter().map(|(name, value)| (name.as_str(), value.clone()));
+        let facts = fact_table("spread", facts.into_iter().chain(visible));
         format!("{loads}\n\n{facts}")
+    }
+}
+
+impl AtRate {
+    fn facts(&self) -> [(String, String); 2] {
+        let LatencySummary { count, p50_ms, p99_ms, p99_9_ms, .. } = self.ack_to_visible;
+        let visible =
+            format!("p50 {p50_ms:.2} ms, p99 {p99_ms:.2} ms, p99.9 {p99_9_ms:.2} ms, {count} samples");
+        let name = self.name;
+        [
+            (format!("ack to visible at {name} rate"), visible),
+            (format!("lag after {name} rate"), self.lag.to_string()),
+        ]
     }
 }

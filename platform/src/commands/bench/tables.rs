@@ -19,7 +19,7 @@ pub fn table<const N: usize>(header: [String; N], rows: impl IntoIterator<Item =
 }
 
 /// One row for each load.
-pub fn load_table<const N: usize>(name: &str, loads: [(&str, &LoadSummary); N]) -> Table {
+pub fn load_table<'a>(name: &str, loads: impl IntoIterator<Item = (&'a str, &'a LoadSummary)>) -> Table {
     let header = [name, "per second", "p50 ms", "p90 ms", "p99 ms", "p99.9 ms", "max ms"];
     let row = |(name, LoadSummary { rate_per_s, latency }): (&str, &LoadSummary)| {
         [
@@ -32,12 +32,13 @@ pub fn load_table<const N: usize>(name: &str, loads: [(&str, &LoadSummary); N]) 
             milliseconds(latency.max_ms),
         ]
     };
-    table(header.map(str::to_owned), loads.map(row))
+    table(header.map(str::to_owned), loads.into_iter().map(row))
 }
 
 /// One row for each figure.
-pub fn fact_table<const N: usize>(name: &str, facts: [(&str, String); N]) -> Table {
-    table([name.to_owned(), String::new()], facts.map(|(name, value)| [name.to_owned(), value]))
+pub fn fact_table<'a>(name: &str, facts: impl IntoIterator<Item = (&'a str, String)>) -> Table {
+    let rows = facts.into_iter().map(|(name, value)| [name.to_owned(), value]);
+    table([name.to_owned(), String::new()], rows)
 }
 
 fn cells<const N: usize>(texts: [String; N]) -> impl Iterator<Item = Cell> {
