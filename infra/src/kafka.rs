@@ -44,6 +44,12 @@ pub enum KafkaError {
          setting. Another number of partitions needs new topics (another prefix) and `orderly projections rebuild`"
     )]
     TopicDiffers { topic: String, property: &'static str, actual: String, expected: String },
+    /// The brokers have not known the topic for some time, although it was created.
+    #[error(
+        "the topic {topic} was deleted. Give ORDERLY_BUS another prefix, so that the relay publishes all events again, and \
+         run `orderly projections rebuild`"
+    )]
+    TopicMissing { topic: String },
     /// The client library refused its settings or failed without the brokers. This is a defect.
     #[error("the Kafka client has failed: {0}")]
     Client(Arc<str>),

@@ -11,17 +11,18 @@
 //! A damaged event parks its stream: the relay withholds it and all later events of the stream, and publishes
 //! all other streams. The progress record lists the parked streams, so the next relay withholds them too.
 
+mod error;
 mod measured;
 mod progress;
 mod publisher;
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use domain::{Position, RecordedEvent};
 use tokio::{runtime::Handle, sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
+pub use self::error::RelayError;
 use self::{
     measured::Measured,
     progress::RelayProgress,
@@ -30,7 +31,9 @@ use self::{
 use crate::{
     event_store::{EventLog, EventMark, ReadError},
     health::Health,
-    kafka::{KafkaConfig, KafkaError, client, reader, topics},
+    kafka::{KafkaConfig, KafkaError, Reader, client, reader, topics},
+    operations::Positions,
+    partition::Partition,
     traces::{EventSpans, Kind},
 };
 
@@ -60,51 +63,10 @@ const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// Parked streams at which the relay refuses to go on. Bounds the progress record, at about 60 bytes each.
 const PARKED_MAX: usize = 1_000;
+/// The name of the state of health while the relay cannot publish.
+const INTERRUPTED: &str = "relay_interrupted";
 /// The name of the state of health while streams are parked.
 const WITHHELD_STREAMS: &str = "withheld_streams";
-
-/// Why the relay cannot start, or stops for good.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum RelayError {
-    #[error(transparent)]
-    Kafka(#[from] KafkaError),
-    #[error(transparent)]
-    Log(#[from] ReadError),
-    #[error(
-        "the topics {prefix}.* have events of the event store {theirs}, but ORDERLY_EVENT_STORE is {ours}; correct the \
-         setting, or give ORDERLY_BUS another prefix"
-    )]
-    OtherStore { prefix: String, theirs: Uuid, ours: Uuid },
-    /// The topics have events that the log lost. Other consumers may have read them, so the topics cannot be
-    /// mended.
-    #[error("the topics {prefix}.* have events up to position {published} that the event log lost")]
-    LogWentBack { prefix: String, published: Position },
-    #[error(
-        "the partition {partition} ends at offset {actual}, but the relay has written up to {written}: the topic was \
-         recreated or has lost events. Give ORDERLY_BUS another prefix, so that the relay publishes all events again, and \
-         run `orderly projections rebuild`"
-    )]
-    EventsLost { partition: String, actual: u64, written: u64 },
-    #[error(
-        "the topics {prefix}.* have events, but {prefix}.relay has no progress record: it was recreated. Give ORDERLY_BUS \
-         another prefix, and run `orderly projections rebuild`"
-    )]
-    ProgressLost { prefix: String },
-    #[error(
-        "more than {PARKED_MAX} streams of the event store have damaged events; restore a backup, and give ORDERLY_BUS \
-         another prefix"
-    )]
-    StoreDamaged,
-    #[error("the thread of the relay has failed: {0}")]
-    Thread(Arc<str>),
-}
-
-impl RelayError {
-    /// True if the log lost events that were published.
-    pub fn is_of_lost_events(&self) -> bool {
-        matches!(self, Self::LogWentBack { .. } | Self::Log(ReadError::WentBack(_)))
-    }
-}
 
 /// Publishes the log of an event store.
 pub struct Relay {
@@ -112,6 +74,10 @@ pub struct Relay {
     log: Arc<dyn EventLog>,
     head: watch::Receiver<Option<Position>>,
     options: RelayOptions,
+    /// Where the followers of the topics keep how far they have read.
+    followers: Option<Arc<dyn Positions>>,
+    /// The last position that this relay has published.
+    published: Option<Position>,
     health: Health,
     measured: Measured,
 }
@@ -136,16 +102,27 @@ impl Relay {
     ) -> Result<Self, RelayError> {
         topics::ensure(&config).await?;
         let (health, measured) = (Health::default(), Measured::new());
-        let relay = Self { config, log, head, options, health, measured };
+        let relay = Self { config, log, head, options, followers: None, published: None, health, measured };
+        relay.checked().await
+    }
+
+    /// Compares the topics also with how far their followers have read. So the relay notices that all topics were
+    /// recreated, its own too.
+    pub async fn comparing_with(self, followers: Arc<dyn Positions>) -> Result<Self, RelayError> {
+        Self { followers: Some(followers), ..self }.checked().await
+    }
+
+    /// Refuses topics that do not match the log.
+    async fn checked(self) -> Result<Self, RelayError> {
         let runtime = Handle::current();
         let checked = tokio::task::spawn_blocking(move || {
-            relay.find_progress(&runtime)?;
-            Ok(relay)
+            self.find_progress(&runtime)?;
+            Ok(self)
         });
         checked.await.map_err(|error| RelayError::Thread(error.to_string().into()))?
     }
 
-    /// Reports parked streams to `health`.
+    /// Reports parked streams, and why it cannot publish, to `health`.
     pub fn reporting_to(self, health: Health) -> Self {
         Self { health, ..self }
     }
@@ -173,10 +150,11 @@ impl Relay {
                     tracing::info!("Another relay has taken over; standing by");
                     self.stand_by(runtime, shutdown);
                 }
+                Err(Interruption::Failed(PublishFailure::Lost(lost))) => return Err(lost.into()),
                 Err(Interruption::Failed(
                     PublishFailure::Broken(reason) | PublishFailure::Aborted(reason),
                 )) => {
-                    self.measured.failed();
+                    self.report_failure(&reason);
                     if started.elapsed() > PAUSE_MAX {
                         pause = PAUSE_MIN;
                     }
@@ -207,6 +185,8 @@ impl Relay {
         tracing::info!(relay.after = ?progress.position, "The relay starts to publish");
         publisher.publish(&[], &mut progress)?;
         self.measured.set_publishing(true);
+        self.health.resolve(INTERRUPTED);
+        let reader = topics::admin_reader(&self.config)?;
         let mut parked = 0;
         loop {
             if progress.parked.len() > parked {
@@ -217,7 +197,10 @@ impl Relay {
                 runtime.block_on(next_events(&*self.log, &mut self.head, &progress, self.options, shutdown));
             let events = match next {
                 Next::Events(events) => events,
-                Next::Heartbeat => Vec::new(),
+                Next::Heartbeat => {
+                    self.find_lost(&progress, &reader)?;
+                    Vec::new()
+                }
                 Next::Stop => return Ok(()),
                 // Sends no heartbeat now, so that another relay, which may be able to read, takes over.
                 Next::Unreadable(error) => return Err(RelayError::from(error).into()),
@@ -230,13 +213,17 @@ impl Relay {
                     spans.end(Some(&"the outcome of the transaction is unknown"));
                     return Err(failure.into());
                 };
-                self.measured.failed();
+                self.report_failure(&reason);
                 tracing::warn!(error = %reason, "Kafka aborted a transaction; sending it again");
+                // Without the topic, each attempt would take as long as a message may.
+                self.find_lost(&progress, &reader)?;
                 wait(runtime, shutdown, PAUSE_MIN);
                 if shutdown.is_cancelled() {
                     return Ok(());
                 }
             }
+            self.health.resolve(INTERRUPTED);
+            self.published = progress.position;
             spans.end(None);
             let head = *self.head.borrow();
             self.measured.published(&events, &progress, head);
@@ -262,22 +249,74 @@ impl Relay {
         if streams > PARKED_MAX { Err(RelayError::StoreDamaged) } else { Ok(()) }
     }
 
+    fn report_failure(&self, reason: &str) {
+        self.measured.failed();
+        self.health
+            .degraded(INTERRUPTED, format!("the relay cannot publish to Kafka and tries again: {reason}"));
+    }
+
     /// The progress in Kafka; `None` if no event is published. Checks that the topics contain the beginning
     /// of this log.
     fn find_progress(&self, runtime: &Handle) -> Result<Option<RelayProgress>, RelayError> {
         let mut progress = progress::read(&self.config)?;
-        if progress.is_none() && topics::end_offsets(&self.config)?.iter().any(|(_, end)| *end > 0) {
+        let offsets = topics::offsets(&self.config, &topics::admin_reader(&self.config)?)?;
+        if progress.is_none() {
+            let trace = self.trace_of_events(&offsets, runtime)?;
             // Every relay writes a record before its first event. Another relay may have started since the
             // first read.
             progress = progress::read(&self.config)?;
-            if progress.is_none() {
-                return Err(RelayError::ProgressLost { prefix: self.config.prefix().to_owned() });
+            if let (None, Some(trace)) = (&progress, trace) {
+                return Err(trace);
             }
         }
-        progress.map(|progress| self.check(&progress, runtime).map(|()| progress)).transpose()
+        if let Some(progress) = &progress {
+            self.check(progress, &offsets, runtime)?;
+        }
+        if progress.as_ref().and_then(|progress| progress.position) < self.published {
+            return Err(RelayError::ProgressLost { prefix: self.config.prefix().to_owned() });
+        }
+        Ok(progress)
     }
 
-    fn check(&self, progress: &RelayProgress, runtime: &Handle) -> Result<(), RelayError> {
+    /// The refusal of topics without a progress record, if events were published to them.
+    fn trace_of_events(
+        &self,
+        offsets: &[(Partition, Range<u64>)],
+        runtime: &Handle,
+    ) -> Result<Option<RelayError>, RelayError> {
+        let prefix = self.config.prefix().to_owned();
+        if offsets.iter().any(|(_, offsets)| offsets.end > 0) {
+            return Ok(Some(RelayError::ProgressLost { prefix }));
+        }
+        let Some(followers) = &self.followers else { return Ok(None) };
+        let saved = runtime.block_on(followers.saved(self.log.store_id()))?;
+        let mut of_these_topics = saved
+            .into_iter()
+            .filter(|saved| offsets.iter().any(|(partition, _)| *partition == saved.partition));
+        Ok(of_these_topics.next().map(|saved| RelayError::TopicsRecreated {
+            prefix,
+            follower: saved.reactor,
+            partition: saved.partition.0,
+            position: saved.reached.position,
+        }))
+    }
+
+    /// Looks for lost events and topics while the relay runs. A find interrupts the relay. Its next start refuses the
+    /// topics if that is no passing state of the brokers.
+    fn find_lost(&self, progress: &RelayProgress, reader: &Reader) -> Result<(), Interruption> {
+        let offsets = topics::offsets(&self.config, reader)?;
+        match progress.find_lost(&offsets) {
+            Some(lost) => Err(PublishFailure::Broken(RelayError::from(lost).to_string()).into()),
+            None => Ok(()),
+        }
+    }
+
+    fn check(
+        &self,
+        progress: &RelayProgress,
+        offsets: &[(Partition, Range<u64>)],
+        runtime: &Handle,
+    ) -> Result<(), RelayError> {
         let prefix = self.config.prefix().to_owned();
         let (theirs, ours) = (progress.store_id, self.log.store_id());
         if theirs != ours {
@@ -288,8 +327,13 @@ impl Relay {
         {
             return Err(RelayError::LogWentBack { prefix, published });
         }
-        match progress.lost(&self.config)? {
-            Some((partition, actual, written)) => Err(RelayError::EventsLost { partition, actual, written }),
+        if let Some(lost) = progress.lost.clone().or_else(|| progress.find_lost(offsets)) {
+            return Err(lost.into());
+        }
+        match offsets.iter().find(|(_, offsets)| offsets.start > 0) {
+            Some((Partition(partition), offsets)) => {
+                Err(RelayError::BeginningLost { partition: partition.clone(), first: offsets.start })
+            }
             None => Ok(()),
         }
     }
@@ -302,7 +346,7 @@ impl Relay {
         let (mut end, mut active_at) = (None, Instant::now());
         while active_at.elapsed() < self.options.takeover_after && !shutdown.is_cancelled() {
             // An unreachable Kafka counts as activity: this relay could not publish either.
-            let current = topics::end_offset(&self.config, &consumer, &topic, 0).ok();
+            let current = topics::offsets_of(&self.config, &consumer, &topic, 1).ok();
             if current.is_none() || current != end {
                 (end, active_at) = (current, Instant::now());
             }
@@ -350,14 +394,16 @@ impl From<PublishFailure> for Interruption {
 
 impl From<KafkaError> for Interruption {
     fn from(error: KafkaError) -> Self {
-        Self::Failed(PublishFailure::Broken(error.to_string()))
+        RelayError::from(error).into()
     }
 }
 
 impl From<RelayError> for Interruption {
     fn from(error: RelayError) -> Self {
         match error {
-            RelayError::Kafka(error) => error.into(),
+            refusal if refusal.is_of_lost_topics() => Self::Refused(refusal),
+            RelayError::Kafka(error) => Self::Failed(error.into()),
+            RelayError::Followers(error) => Self::Failed(PublishFailure::Broken(error.to_string())),
             RelayError::Log(error @ (ReadError::Unavailable(_) | ReadError::Corrupt(_))) => {
                 Self::Failed(PublishFailure::Broken(error.to_string()))
             }

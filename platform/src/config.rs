@@ -7,6 +7,7 @@ mod duration;
 mod edge;
 mod file;
 mod given;
+mod instance;
 mod listen;
 mod log_filter;
 mod nearest;
@@ -31,6 +32,7 @@ pub use self::{
     duration::{PaymentDueAfter, parse_duration},
     edge::{EdgeConfig, EdgeSettings, EdgeSettingsError},
     given::{Given, ReadError, SettingValue, ValueOrigin, read},
+    instance::InstanceName,
     log_filter::LogFilter,
     roles::{Role, Roles, RolesError},
     stripe::{StripeSettings, StripeSettingsError},
@@ -216,6 +218,11 @@ pub struct ServeOptions {
     /// provider]
     #[arg(long, env = "ORDERLY_ROLES", value_name = "ROLE,…", value_enum, value_delimiter = ',')]
     pub roles: Vec<Role>,
+
+    /// Name of this process, of which no other process has the same, and which it keeps over restarts. With Kafka its
+    /// partitions then wait for up to 10 s until it is back. Without a name, a process that stops gives them to the others.
+    #[arg(long, env = "ORDERLY_INSTANCE", value_name = "NAME")]
+    pub instance: Option<InstanceName>,
 
     /// Allow webhooks to private addresses and over plain HTTP; for development.
     #[arg(

@@ -12,6 +12,7 @@ mod measuring;
 mod pages;
 mod parts;
 mod progress;
+mod relay;
 mod running_roles;
 mod samples;
 mod start_line;
@@ -48,8 +49,8 @@ use crate::{
     commands::Failure,
     config::{
         AuthConfig, AuthSettingsError, BackupSettings, BusUrl, ClientUrl, EdgeConfig, EdgeSettingsError,
-        EventStoreUrl, PaymentDueAfter, PaymentProviderUrl, ProviderSettings, ReadModelsUrl, ReplicaUrl,
-        Role, Roles, RolesError, SandboxSettings, ServeOptions, Settings, StripeSettingsError,
+        EventStoreUrl, InstanceName, PaymentDueAfter, PaymentProviderUrl, ProviderSettings, ReadModelsUrl,
+        ReplicaUrl, Role, Roles, RolesError, SandboxSettings, ServeOptions, Settings, StripeSettingsError,
     },
     stores::{self, StoreError},
 };
@@ -58,6 +59,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct ServeConfig {
     pub roles: Roles,
+    pub instance: Option<InstanceName>,
     pub event_store: EventStoreUrl,
     pub bus: BusUrl,
     pub read_models: ReadModelsUrl,
@@ -135,6 +137,7 @@ impl ServeConfig {
         }
         Ok(Self {
             roles,
+            instance: options.instance.clone(),
             event_store,
             bus: settings.bus.clone(),
             read_models,

@@ -2,6 +2,7 @@
 
 mod damage;
 mod kills;
+mod lost_topics;
 mod official_client;
 mod publishing;
 mod refusals;

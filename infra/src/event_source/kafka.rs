@@ -35,6 +35,9 @@ pub struct KafkaSourceOptions {
     pub batch_events_max: usize,
     /// A process without a heartbeat for this time loses its partitions.
     pub session_time_max: Duration,
+    /// The name of this member, if it is a static one: it does not leave the group when it stops, and gets the
+    /// same partitions when it is back within its session.
+    pub instance: Option<String>,
 }
 
 impl KafkaSourceOptions {
@@ -45,6 +48,7 @@ impl KafkaSourceOptions {
             topics: Topic::ALL.to_vec(),
             batch_events_max,
             session_time_max: Duration::from_secs(10),
+            instance: None,
         }
     }
 }
@@ -61,7 +65,7 @@ pub struct KafkaSource {
 
 impl KafkaSource {
     /// Creates missing topics and joins the group. Refuses events of another event store than `store_id`.
-    /// Leaves the group when dropped; the runtime waits for that when it shuts down.
+    /// Leaves the group when dropped, unless it has a name; the runtime waits for that when it shuts down.
     pub async fn open(
         config: KafkaConfig,
         options: KafkaSourceOptions,

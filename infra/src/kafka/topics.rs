@@ -1,6 +1,6 @@
-//! Creates the topics, checks their settings, and reads their end offsets.
+//! Creates the topics, checks their settings, and reads their offsets.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, ops::Range, time::Duration};
 
 use domain::Position;
 use rdkafka::{
@@ -9,6 +9,7 @@ use rdkafka::{
     consumer::Consumer,
     error::{KafkaError as ClientError, RDKafkaErrorCode},
     metadata::MetadataTopic,
+    topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem},
     util::Timeout,
 };
 use tokio::time::Instant;
@@ -238,56 +239,93 @@ async fn check_settings(
 /// is at or before it. Transaction markers and messages of unfinished transactions count too.
 pub async fn last_positions(config: &KafkaConfig) -> Result<Vec<(Partition, Option<Position>)>, KafkaError> {
     let config = config.clone();
-    let ends = tokio::task::spawn_blocking(move || end_offsets(&config)).await??;
-    Ok(ends.into_iter().map(|(partition, end)| (partition, end.checked_sub(1))).collect())
+    let asking = tokio::task::spawn_blocking(move || offsets(&config, &admin_reader(&config)?));
+    let last = |offsets: Range<u64>| offsets.end.checked_sub(1);
+    Ok(asking.await??.into_iter().map(|(partition, offsets)| (partition, last(offsets))).collect())
 }
 
-/// The end offset of each partition of events. Blocks.
-pub(crate) fn end_offsets(config: &KafkaConfig) -> Result<Vec<(Partition, u64)>, KafkaError> {
-    let consumer = reader(config, &client(config, "admin"))?;
-    let mut ends = Vec::new();
+/// A reader for questions about topics.
+pub(crate) fn admin_reader(config: &KafkaConfig) -> Result<Reader, KafkaError> {
+    reader(config, &client(config, "admin"))
+}
+
+/// The offsets of each partition of events: from its first message to where the next one will be. Blocks.
+pub(crate) fn offsets(
+    config: &KafkaConfig,
+    consumer: &Reader,
+) -> Result<Vec<(Partition, Range<u64>)>, KafkaError> {
+    let mut found = Vec::new();
     for topic in Topic::ALL {
-        let name = config.topic_name(topic);
-        for number in 0..config.partitions() {
-            ends.push((config.partition(topic, number), end_offset(config, &consumer, &name, number)?));
-        }
+        let of_topic = offsets_of(config, consumer, &config.topic_name(topic), config.partitions())?;
+        let numbered = (0..config.partitions()).zip(of_topic);
+        found.extend(numbered.map(|(number, offsets)| (config.partition(topic, number), offsets)));
     }
-    Ok(ends)
+    Ok(found)
 }
 
-/// The offset that the next message of a partition will have.
-pub(crate) fn end_offset(
+/// The offsets of the partitions of one topic, by number. Two requests for each broker. Blocks.
+pub(crate) fn offsets_of(
     config: &KafkaConfig,
     consumer: &Reader,
     topic: &str,
-    partition: u16,
-) -> Result<u64, KafkaError> {
+    partitions: u16,
+) -> Result<Vec<Range<u64>>, KafkaError> {
     // Gets a token if it is time. The consumer follows no partition yet, so this returns no message.
     drop(consumer.poll(Duration::ZERO));
     let deadline = Instant::now() + REQUEST_TIME_MAX;
     loop {
-        match consumer.fetch_watermarks(topic, i32::from(partition), Timeout::After(REQUEST_TIME_MAX)) {
-            Ok((_, end)) => return Ok(u64::try_from(end).unwrap_or_default()),
+        // The end last: it only grows.
+        let asked = ask_offsets(consumer, topic, partitions, Offset::Beginning)
+            .and_then(|firsts| Ok((firsts, ask_offsets(consumer, topic, partitions, Offset::End)?)));
+        match asked {
+            Ok((firsts, ends)) => {
+                return Ok(firsts.into_iter().zip(ends).map(|(first, end)| first..end).collect());
+            }
             // Metadata can name a leader a moment before that broker knows it.
             Err(error) if is_transient(&error) && Instant::now() < deadline => {
                 std::thread::sleep(Duration::from_millis(20));
             }
-            Err(error) => {
-                return Err(KafkaError::unreachable(config, &format!("{topic}/{partition}: {error}")));
+            Err(error) if is_unknown(&error) => {
+                return Err(KafkaError::TopicMissing { topic: topic.to_owned() });
             }
+            Err(error) => return Err(KafkaError::unreachable(config, &format!("{topic}: {error}"))),
         }
     }
 }
 
+/// The first or the last offset of each partition. In this request to the brokers, both are special times.
+fn ask_offsets(
+    consumer: &Reader,
+    topic: &str,
+    partitions: u16,
+    which: Offset,
+) -> Result<Vec<u64>, ClientError> {
+    let mut asked = TopicPartitionList::new();
+    for number in 0..partitions {
+        asked.add_partition_offset(topic, i32::from(number), which)?;
+    }
+    let answers = consumer.offsets_for_times(asked, Timeout::After(REQUEST_TIME_MAX))?;
+    let offset = |answer: TopicPartitionListElem<'_>| {
+        answer.error()?;
+        let offset = answer.offset().to_raw().and_then(|offset| u64::try_from(offset).ok());
+        offset.ok_or(ClientError::OffsetFetch(RDKafkaErrorCode::OffsetNotAvailable))
+    };
+    answers.elements().into_iter().map(offset).collect()
+}
+
+/// True if the brokers do not know the topic.
+fn is_unknown(error: &ClientError) -> bool {
+    use RDKafkaErrorCode::{UnknownPartition, UnknownTopic, UnknownTopicOrPartition};
+    let code = error.rdkafka_error_code();
+    code.is_some_and(|code| matches!(code, UnknownPartition | UnknownTopic | UnknownTopicOrPartition))
+}
+
 /// True if a retry may help, because the brokers have not yet agreed on the leader of a partition.
 fn is_transient(error: &ClientError) -> bool {
-    use RDKafkaErrorCode::{
-        LeaderNotAvailable, NotLeaderForPartition, OffsetNotAvailable, UnknownTopicOrPartition,
-    };
-    error.rdkafka_error_code().is_some_and(|code| {
-        matches!(
-            code,
-            LeaderNotAvailable | NotLeaderForPartition | OffsetNotAvailable | UnknownTopicOrPartition
-        )
-    })
+    use RDKafkaErrorCode::{LeaderNotAvailable, NotLeaderForPartition, OffsetNotAvailable};
+    let code = error.rdkafka_error_code();
+    is_unknown(error)
+        || code.is_some_and(|code| {
+            matches!(code, LeaderNotAvailable | NotLeaderForPartition | OffsetNotAvailable)
+        })
 }

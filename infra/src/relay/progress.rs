@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    ops::Range,
     time::{Duration, Instant},
 };
 
@@ -14,6 +15,7 @@ use uuid::Uuid;
 use crate::{
     event_store::EventMark,
     kafka::{KafkaConfig, KafkaError, REQUEST_TIME_MAX, Reader, client, reader, topics},
+    partition::Partition,
 };
 
 /// The key of all records, so that compaction keeps only the last.
@@ -32,19 +34,40 @@ pub(super) struct RelayProgress {
     /// That event. `None` if an earlier version wrote the record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_event: Option<EventMark>,
-    /// End offset of each partition when the relay wrote this record. A partition that ends before it has
-    /// lost events.
+    /// Offset at which each partition ends, or after which it ends, once this record is readable. A partition
+    /// that ends before it has lost events.
     pub ends: BTreeMap<String, u64>,
+    /// A partition that has lost events. The relay that noticed it wrote this record, and no relay goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<LostEvents>,
     /// The streams with a damaged event, and the position of the first. Later events of these streams are
     /// withheld, because a reader would take the gap for the loss of a message.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parked: BTreeMap<StreamName, Position>,
 }
 
+/// A partition that lacks events that the relay has published.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct LostEvents {
+    /// `TOPIC/NUMBER`
+    pub partition: String,
+    /// Where the partition ended when it was looked at.
+    pub actual: u64,
+    /// Where it must end, at least.
+    pub written: u64,
+}
+
 impl RelayProgress {
     /// Progress before the first event.
     pub fn none(store_id: Uuid) -> Self {
-        Self { store_id, position: None, last_event: None, ends: BTreeMap::new(), parked: BTreeMap::new() }
+        Self {
+            store_id,
+            position: None,
+            last_event: None,
+            ends: BTreeMap::new(),
+            lost: None,
+            parked: BTreeMap::new(),
+        }
     }
 
     /// False if the event must not be published, because it or an earlier event of its stream is damaged.
@@ -55,21 +78,36 @@ impl RelayProgress {
         !self.parked.contains_key(&event.stream)
     }
 
-    /// The first partition that has lost events: its name, its end offset, and the end offset that the relay
-    /// had written.
-    pub fn lost(&self, config: &KafkaConfig) -> Result<Option<(String, u64, u64)>, KafkaError> {
-        let mut known = topics::end_offsets(config)?.into_iter().filter_map(|(partition, actual)| {
-            let written = *self.ends.get(&partition.0)?;
-            Some((partition.0, actual, written))
-        });
-        Ok(known.find(|(_, actual, written)| actual < written))
+    /// The first partition in which a new message stands before published events.
+    pub fn find_overwritten(&self, delivered: &BTreeMap<String, Range<u64>>) -> Option<LostEvents> {
+        delivered.iter().find_map(|(partition, offsets)| {
+            let written = *self.ends.get(partition)?;
+            (offsets.start < written).then(|| LostEvents {
+                partition: partition.clone(),
+                actual: offsets.start,
+                written,
+            })
+        })
+    }
+
+    /// The first partition that ends before the relay has written.
+    pub fn find_lost(&self, offsets: &[(Partition, Range<u64>)]) -> Option<LostEvents> {
+        offsets.iter().find_map(|(Partition(partition), offsets)| {
+            let written = *self.ends.get(partition)?;
+            (offsets.end < written).then(|| LostEvents {
+                partition: partition.clone(),
+                actual: offsets.end,
+                written,
+            })
+        })
     }
 }
 
 /// Reads the last committed record; `None` if there is none.
 pub(super) fn read(config: &KafkaConfig) -> Result<Option<RelayProgress>, KafkaError> {
     let consumer = consumer(config)?;
-    let end = topics::end_offset(config, &consumer, &config.progress_topic_name(), 0)?;
+    let offsets = topics::offsets_of(config, &consumer, &config.progress_topic_name(), 1)?;
+    let end = offsets.first().map_or(0, |offsets| offsets.end);
     let recent = end.saturating_sub(OFFSETS_SEARCHED_FIRST);
     match read_between(config, &consumer, recent, end)? {
         None if recent > 0 => read_between(config, &consumer, 0, end),

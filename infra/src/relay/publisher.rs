@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     error::Error,
     mem,
+    ops::Range,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -18,8 +19,11 @@ use rdkafka::{
     producer::{BaseProducer, BaseRecord, Producer, ProducerContext},
 };
 
-use super::progress::{self, RelayProgress};
-use crate::kafka::{KafkaConfig, KafkaError, Tokens, Topic, client, message, topics::MESSAGE_BYTES_MAX};
+use super::progress::{self, LostEvents, RelayProgress};
+use crate::{
+    kafka::{KafkaConfig, KafkaError, Tokens, Topic, client, message, topics::MESSAGE_BYTES_MAX},
+    partition::Partition,
+};
 
 /// Time limit for one step of a transaction. Longer than the restart of a broker.
 const STEP_TIME_MAX: Duration = Duration::from_secs(20);
@@ -34,12 +38,15 @@ pub(super) enum PublishFailure {
     Fenced,
     /// Nothing was published. The same producer can retry.
     Aborted(String),
+    /// Nothing was published, because a message came to stand before events that are published: the topic was
+    /// recreated, or its end is lost.
+    Lost(LostEvents),
     /// The outcome is unknown, or this producer is unusable. A new producer must read the progress in Kafka.
     Broken(String),
 }
 
 pub(super) struct Publisher {
-    producer: BaseProducer<EndOffsets>,
+    producer: BaseProducer<Deliveries>,
     config: KafkaConfig,
     topics: [(Topic, String); 3],
     progress_topic: String,
@@ -56,7 +63,7 @@ impl Publisher {
             .set("message.max.bytes", MESSAGE_BYTES_MAX)
             .set("linger.ms", "1")
             .set("compression.type", "lz4");
-        let context = EndOffsets { ends: Mutex::default(), tokens: Tokens::of(config) };
+        let context = Deliveries { offsets: Mutex::default(), tokens: Tokens::of(config) };
         let producer = BaseProducer::from_config_and_context(&settings, context)
             .map_err(|error| PublishFailure::Broken(error.to_string()))?;
         let publisher = Self {
@@ -90,21 +97,31 @@ impl Publisher {
             (next.position, next.last_event) = (Some(last.position), Some(last.into()));
         }
         let admitted: Vec<&RecordedEvent> = events.iter().filter(|event| next.admit(event)).collect();
-        // The end offsets of earlier transactions. Those of this one are known only after its record is sent.
-        next.ends.extend(self.producer.context().take());
-        next.ends.remove(&format!("{}/0", self.progress_topic));
-        let outcome = self.transact(&admitted, &next);
-        // Keeps the end offsets even if this record is lost, because aborted messages take up offsets too.
-        progress.ends.clone_from(&next.ends);
-        match outcome {
-            Ok(()) => {
-                *progress = next;
-                Ok(())
-            }
-            Err(error) => Err(self.end(&error)),
+        // The offsets of this transaction are known only after its record is sent. It adds one for each event.
+        for event in &admitted {
+            let Partition(partition) = self.config.partition_of(&event.stream);
+            *next.ends.entry(partition).or_default() += 1;
         }
+        let sent = self.transact(&admitted, &next);
+        let delivered = self.producer.context().take();
+        let outcome = match (progress.find_overwritten(&delivered), sent) {
+            (Some(lost), _) => Err(self.refuse(lost, progress)),
+            (None, Ok(())) => {
+                self.producer.commit_transaction(STEP_TIME_MAX).map_err(|error| self.end(&error))
+            }
+            (None, Err(error)) => Err(self.end(&error)),
+        };
+        if outcome.is_ok() {
+            *progress = next;
+        }
+        // Keeps the ends even if the transaction is aborted, because aborted messages take up offsets too. A marker
+        // follows them. It is there before the next transaction writes a message.
+        let ended = delivered.into_iter().map(|(partition, offsets)| (partition, offsets.end + 1));
+        progress.ends.extend(ended);
+        outcome
     }
 
+    /// Sends events and progress, and waits until all have their offsets.
     fn transact(&self, events: &[&RecordedEvent], progress: &RelayProgress) -> Result<(), ClientError> {
         self.producer.begin_transaction()?;
         for event in events {
@@ -112,12 +129,26 @@ impl Publisher {
         }
         let value = serde_json::to_vec(progress).expect("a record with string keys is JSON");
         self.send(BaseRecord::to(&self.progress_topic).partition(0).key(progress::KEY).payload(&value))?;
-        // Waits here for all deliveries, because the commit would poll for them only every 100 ms.
         let deadline = Instant::now() + STEP_TIME_MAX;
-        while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
+        while self.producer.in_flight_count() > 0 {
+            if Instant::now() > deadline {
+                return Err(ClientError::MessageProduction(RDKafkaErrorCode::MessageTimedOut));
+            }
             self.producer.poll(POLL_TIME);
         }
-        self.producer.commit_transaction(STEP_TIME_MAX)
+        Ok(())
+    }
+
+    /// Aborts the transaction, and writes the loss to the progress, so that later relays refuse the topics too. The
+    /// aborted messages could have filled the gap by then.
+    fn refuse(&self, lost: LostEvents, progress: &RelayProgress) -> PublishFailure {
+        let noted = RelayProgress { lost: Some(lost.clone()), ..progress.clone() };
+        let written =
+            self.producer.abort_transaction(STEP_TIME_MAX).and_then(|()| self.transact(&[], &noted));
+        if let Err(error) = written.and_then(|()| self.producer.commit_transaction(STEP_TIME_MAX)) {
+            tracing::warn!(%error, "Cannot record that a topic has lost events");
+        }
+        PublishFailure::Lost(lost)
     }
 
     fn send_event(&self, event: &RecordedEvent, progress: &RelayProgress) -> Result<(), ClientError> {
@@ -205,20 +236,20 @@ fn is_fenced(code: RDKafkaErrorCode) -> bool {
     )
 }
 
-/// Notes end offsets, and gets tokens.
-struct EndOffsets {
-    /// Of the partitions written since the last call of `take`.
-    ends: Mutex<BTreeMap<String, u64>>,
+/// Notes offsets, and gets tokens.
+struct Deliveries {
+    /// The offsets of the messages since the last call of `take`, by partition.
+    offsets: Mutex<BTreeMap<String, Range<u64>>>,
     tokens: Tokens,
 }
 
-impl EndOffsets {
-    fn take(&self) -> BTreeMap<String, u64> {
-        mem::take(&mut self.ends.lock().unwrap_or_else(PoisonError::into_inner))
+impl Deliveries {
+    fn take(&self) -> BTreeMap<String, Range<u64>> {
+        mem::take(&mut self.offsets.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl ClientContext for EndOffsets {
+impl ClientContext for Deliveries {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
     fn generate_oauth_token(&self, config: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
@@ -226,7 +257,7 @@ impl ClientContext for EndOffsets {
     }
 }
 
-impl ProducerContext for EndOffsets {
+impl ProducerContext for Deliveries {
     type DeliveryOpaque = ();
 
     fn delivery(&self, delivered: &DeliveryResult<'_>, (): ()) {
@@ -234,8 +265,8 @@ impl ProducerContext for EndOffsets {
         let Ok(message) = delivered else { return };
         let Ok(offset) = u64::try_from(message.offset()) else { return };
         let partition = format!("{}/{}", message.topic(), message.partition());
-        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        let end = ends.entry(partition).or_default();
-        *end = (*end).max(offset + 1);
+        let mut delivered = self.offsets.lock().unwrap_or_else(PoisonError::into_inner);
+        let offsets = delivered.entry(partition).or_insert(offset..offset + 1);
+        *offsets = offsets.start.min(offset)..offsets.end.max(offset + 1);
     }
 }

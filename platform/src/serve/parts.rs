@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use futures::future::try_join_all;
 use infra::{
     clock::Clock,
     event_source::{
@@ -155,11 +156,10 @@ pub(super) async fn projector_sources(
         | (BusUrl::Kafka(_), ReadModelsUrl::Sqlite(_)) => 1,
         (BusUrl::Kafka(_), ReadModelsUrl::Postgres(_)) => PROJECTORS_WITH_POSTGRES,
     };
-    let mut sources = Vec::new();
-    for _ in 0..projectors {
-        sources.push(source(config, write_side, store_id, "projectors", &Topic::ALL).await?);
-    }
-    Ok(sources)
+    // Together, so that a process that restarts is back soon.
+    let opening = (0..projectors)
+        .map(|number| source(config, write_side, store_id, ("projectors", number), &Topic::ALL));
+    try_join_all(opening).await
 }
 
 /// The event source of the process manager. It includes stock: that topic has the receipts of several SKUs.
@@ -168,7 +168,7 @@ pub(super) fn process_manager_source<'a>(
     write_side: &'a WriteSide,
 ) -> impl Future<Output = Result<Box<dyn EventSource>, StartError>> + 'a {
     let store_id = write_side.events.store.log().store_id();
-    source(config, Some(write_side), store_id, "process-manager", &Topic::ALL)
+    source(config, Some(write_side), store_id, ("process-manager", 0), &Topic::ALL)
 }
 
 /// The event source of webhooks. It leaves stock out: no webhook reports a stock event.
@@ -177,7 +177,7 @@ pub(super) fn webhooks_source<'a>(
     write_side: Option<&'a WriteSide>,
     store_id: Uuid,
 ) -> impl Future<Output = Result<Box<dyn EventSource>, StartError>> + 'a {
-    source(config, write_side, store_id, "webhooks", &[Topic::Orders, Topic::Payments])
+    source(config, write_side, store_id, ("webhooks", 0), &[Topic::Orders, Topic::Payments])
 }
 
 /// Webhook subscriptions. `None` unless this process delivers webhooks, or accepts subscriptions whose
@@ -224,17 +224,19 @@ async fn secret_keys(config: &ServeConfig) -> Result<SecretKeys, StartError> {
     Ok(SecretKeys::default())
 }
 
+/// The group, and the number of the source among those of this process.
 async fn source(
     config: &ServeConfig,
     write_side: Option<&WriteSide>,
     store_id: Uuid,
-    group: &str,
+    (group, number): (&str, usize),
     topics: &[Topic],
 ) -> Result<Box<dyn EventSource>, StartError> {
     match (&config.bus, write_side) {
         (BusUrl::Kafka(kafka), _) => {
             let options = KafkaSourceOptions {
                 topics: topics.to_vec(),
+                instance: config.instance.as_ref().map(|name| name.of_consumer(number)),
                 ..KafkaSourceOptions::new(group, BATCH_EVENTS_MAX)
             };
             Ok(Box::new(KafkaSource::open(kafka.clone(), options, store_id).await?))

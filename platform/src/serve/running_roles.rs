@@ -12,7 +12,6 @@ use infra::{
     health::Health,
     http::{Gate, body::BodyLimits},
     log_guard::LogGuard,
-    relay::{Relay, RelayOptions},
     traces::TraceExport,
 };
 use projectors::runner::{ProjectorOptions, Runner};
@@ -34,6 +33,7 @@ use super::{
     pages,
     parts::{self, ReadSide, WriteSide},
     progress::ReadModelProgress,
+    relay,
 };
 use crate::{
     VERSION,
@@ -203,10 +203,10 @@ impl RunningRoles {
             self.start_webhooks(config, write_side.as_ref(), log, webhooks).await?;
         }
         if let Some(write_side) = &write_side {
-            self.start_relay(config, write_side).await?;
-            let checkout = self.checkout(config, write_side).await?;
             let views = read_side.as_ref().map(|read_side| &read_side.views);
             let operations = stores::open_operations(&config.read_models, views, &config.data_dir)?;
+            self.start_relay(config, write_side, &operations).await?;
+            let checkout = self.checkout(config, write_side).await?;
             if let Some(views) = views {
                 self.start_process_manager(config, write_side, views, &operations, &checkout).await?;
             }
@@ -295,25 +295,38 @@ impl RunningRoles {
         Ok(())
     }
 
-    async fn start_relay(&self, config: &ServeConfig, write_side: &WriteSide) -> Result<(), StartError> {
+    /// Goes on without the relay if a topic has lost events: commands do not need it.
+    async fn start_relay(
+        &self,
+        config: &ServeConfig,
+        write_side: &WriteSide,
+        operations: &Operations,
+    ) -> Result<(), StartError> {
         let kafka = match &config.bus {
             BusUrl::Kafka(kafka) if config.roles.has(Role::Relay) && !self.refuses_log() => kafka.clone(),
             BusUrl::Kafka(_) | BusUrl::Direct => return Ok(()),
         };
-        let (log, head) = (write_side.events.store.log(), write_side.events.store.head());
         let Some(guard) = self.log_guard.clone() else { return Ok(()) };
-        let relay = match Relay::open(kafka, log, head, RelayOptions::default()).await {
+        let relay = match relay::open(kafka, write_side, operations).await {
             Err(error) if error.is_of_lost_events() => {
                 guard.refuse(&error.to_string());
                 return Ok(());
             }
+            Err(error) if error.is_of_lost_topics() => {
+                relay::report_lost_topics(&self.health, &error);
+                return Ok(());
+            }
             opened => opened?.reporting_to(self.health.clone()),
         };
-        let stop = self.publishing.stop.clone();
+        let (health, stop) = (self.health.clone(), self.publishing.stop.clone());
         self.spawn(&self.publishing, Role::Relay, async move {
             match relay.run(stop.clone()).await {
                 Err(error) if error.is_of_lost_events() => {
                     guard.refuse(&error.to_string());
+                    stop.cancelled().await;
+                }
+                Err(error) if error.is_of_lost_topics() => {
+                    relay::report_lost_topics(&health, &error);
                     stop.cancelled().await;
                 }
                 Err(error) => tracing::error!(%error, "The relay has stopped; the process ends"),

@@ -11,6 +11,7 @@ async fn an_invalid_setting_is_named_and_ends_with_exit_code_2() {
         ("ORDERLY_PAYMENT_PROVIDER", "paypal", ["ORDERLY_PAYMENT_PROVIDER", "stripe"]),
         ("ORDERLY_ALLOWED_HOSTS", "http://shop.example", ["--allowed-hosts", "shop.example"]),
         ("ORDERLY_COMMAND_LISTEN", "localhost", ["localhost", "--command-listen"]),
+        ("ORDERLY_INSTANCE", "shop 1", ["--instance", "A-Z a-z 0-9"]),
         ("ORDERLY_ROLES", "janitor", ["janitor", "query-api"]),
         ("ORDERLY_PAYMENT_DUE_AFTER", "0s", ["--payment-due-after", "from 1s"]),
         ("ORDERLY_PAYMENT_PROVIDER", "stripe", ["ORDERLY_STRIPE_SECRET_KEY", "not set"]),

@@ -2,7 +2,6 @@
 
 use std::{fs, time::Duration};
 
-use domain::RecordedEvent;
 use infra::{
     event_store::EventStore,
     kafka::{KafkaConfig, KafkaError, Topic, topics::ensure},
@@ -13,20 +12,17 @@ use rdkafka::admin::{AdminOptions, AlterConfig, ResourceSpecifier};
 use super::{Source, order};
 use crate::support::{KafkaTopics, eventually};
 
-async fn given_published_events(topics: &KafkaTopics) -> (Source, Vec<RecordedEvent>) {
+/// A log whose only events are published, in one transaction.
+pub async fn given_published_events(topics: &KafkaTopics) -> Source {
     let source = Source::new();
     source.append(&order(), 10).await;
     let relay = source.relay(topics).await;
     source.eventually_all_in(topics).await;
-    // The next progress record contains the end offsets of the first ten events.
-    source.append(&order(), 1).await;
-    source.eventually_all_in(topics).await;
     relay.stop().await;
-    let log = source.log().await;
-    (source, log)
+    source
 }
 
-async fn refusal(source: &Source, topics: &KafkaTopics) -> RelayError {
+pub async fn refusal(source: &Source, topics: &KafkaTopics) -> RelayError {
     source.open(topics.config()).await.unwrap_err()
 }
 
@@ -34,7 +30,7 @@ async fn refusal(source: &Source, topics: &KafkaTopics) -> RelayError {
 #[ignore = "needs Kafka: infra/dev/services up"]
 async fn topics_of_another_store_are_refused_and_the_error_names_both_stores() {
     let topics = KafkaTopics::new();
-    let (source, _) = given_published_events(&topics).await;
+    let source = given_published_events(&topics).await;
     let other = Source::new();
     other.append(&order(), 20).await;
     let error = refusal(&other, &topics).await;
@@ -72,7 +68,7 @@ async fn a_store_restored_from_an_older_copy_is_refused() {
 #[ignore = "needs Kafka: infra/dev/services up"]
 async fn a_recreated_topic_is_refused() {
     let topics = KafkaTopics::new();
-    let (source, _) = given_published_events(&topics).await;
+    let source = given_published_events(&topics).await;
     let orders = topics.config().topic_name(Topic::Orders);
     delete_topic(&topics, &orders).await;
     let error = refusal(&source, &topics).await;
@@ -80,7 +76,8 @@ async fn a_recreated_topic_is_refused() {
     assert!(error.to_string().contains(&orders), "{error}");
 }
 
-async fn delete_topic(topics: &KafkaTopics, topic: &str) {
+/// Returns when the brokers do not know the topic any more.
+pub async fn delete_topic(topics: &KafkaTopics, topic: &str) {
     let admin = topics.admin();
     admin.delete_topics(&[topic], &AdminOptions::new()).await.unwrap();
     eventually("the topic is gone", async || {
@@ -94,7 +91,7 @@ async fn delete_topic(topics: &KafkaTopics, topic: &str) {
 #[ignore = "needs Kafka: infra/dev/services up"]
 async fn events_without_a_progress_record_are_refused() {
     let topics = KafkaTopics::new();
-    let (source, _) = given_published_events(&topics).await;
+    let source = given_published_events(&topics).await;
     delete_topic(&topics, &topics.config().progress_topic_name()).await;
     let error = refusal(&source, &topics).await;
     assert!(matches!(error, RelayError::ProgressLost { .. }), "{error}");

@@ -33,6 +33,8 @@ const POLL_TIME_MAX: Duration = Duration::from_millis(50);
 const SEEK_TIME_MAX: Duration = Duration::from_secs(5);
 /// Interval of commits of the group's offsets. Only lag monitors read them; this source does not.
 const OFFSET_COMMIT_INTERVAL: Duration = Duration::from_secs(5);
+/// A member learns from the answer to a heartbeat that partitions move. Until then they have no reader.
+const HEARTBEATS_PER_SESSION: u32 = 40;
 const PAUSE_AFTER_FATAL: Duration = Duration::from_secs(1);
 
 /// A request to read a partition after a position.
@@ -118,7 +120,16 @@ impl Follower {
     /// Polls until the source is dropped. Replaces the consumer after a fatal error.
     pub fn run(&mut self) {
         while let End::Fatal(error) = self.follow() {
-            tracing::error!(%error, "The Kafka consumer has failed; replacing it");
+            let is_fenced = error.rdkafka_error_code() == Some(RDKafkaErrorCode::FencedInstanceId);
+            // Without its name, so that the two processes do not fence each other in turn.
+            match self.options.instance.take_if(|_| is_fenced) {
+                Some(instance) => tracing::error!(
+                    kafka.instance = instance,
+                    "Another process has joined Kafka under the same ORDERLY_INSTANCE; this one goes on without the name, so \
+                     its restarts move partitions. Give each process a name of its own"
+                ),
+                None => tracing::error!(%error, "The Kafka consumer has failed; replacing it"),
+            }
             std::thread::sleep(PAUSE_AFTER_FATAL);
             match join_group(&self.config, &self.options) {
                 Ok(consumer) => self.consumer = consumer,
@@ -312,7 +323,10 @@ fn join_group(config: &KafkaConfig, options: &KafkaSourceOptions) -> KafkaResult
         .set("group.id", format!("{}.{}", config.prefix(), options.group))
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("session.timeout.ms", options.session_time_max.as_millis().to_string())
-        .set("heartbeat.interval.ms", (options.session_time_max / 4).as_millis().to_string())
+        .set(
+            "heartbeat.interval.ms",
+            (options.session_time_max / HEARTBEATS_PER_SESSION).as_millis().to_string(),
+        )
         .set("isolation.level", "read_committed")
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
@@ -322,6 +336,9 @@ fn join_group(config: &KafkaConfig, options: &KafkaSourceOptions) -> KafkaResult
         .set("queued.max.messages.kbytes", "16384")
         .set("fetch.message.max.bytes", MESSAGE_BYTES_MAX)
         .set("fetch.queue.backoff.ms", "10");
+    if let Some(instance) = &options.instance {
+        settings.set("group.instance.id", instance);
+    }
     let consumer = BaseConsumer::from_config_and_context(&settings, Group::new(Tokens::of(config)))?;
     let topics: Vec<String> = options.topics.iter().map(|topic| config.topic_name(*topic)).collect();
     consumer.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>())?;

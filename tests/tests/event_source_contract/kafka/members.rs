@@ -1,38 +1,56 @@
 //! Several consumers of one group that join and leave.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use domain::StreamName;
 use infra::{
-    event_source::kafka::{KafkaSource, KafkaSourceOptions},
+    event_source::{
+        EventSource, Partition, SourceUpdate,
+        kafka::{KafkaSource, KafkaSourceOptions},
+    },
     event_store::{EventStore, ExpectedRevision},
 };
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::timeout};
 
 use super::{
     super::{Fixture, given_events, new_stream},
     KafkaFixture,
     ledger::{Ledger, consume},
 };
-use crate::support::eventually;
+use crate::support::{PATIENCE, eventually};
 
 /// Short, so that partitions of a dead consumer move soon. The broker of infra/dev allows it.
 pub const SESSION_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// Starts a consumer of the group that applies batches to the ledger.
 async fn member(fixture: &KafkaFixture, ledger: &Arc<Ledger>) -> JoinHandle<()> {
-    let options = KafkaSourceOptions {
-        session_time_max: SESSION_TIME_MAX,
-        ..KafkaSourceOptions::new("projectors", 50)
-    };
-    let source =
-        KafkaSource::open(fixture.topics.config(), options, fixture.store.log().store_id()).await.unwrap();
+    let source = source(fixture, SESSION_TIME_MAX, None).await;
     let (reads, writes) = (Arc::clone(ledger), Arc::clone(ledger));
     tokio::spawn(consume(
         source,
         move |partition| reads.position(partition),
         move |entry| writes.apply(entry),
     ))
+}
+
+async fn source(fixture: &KafkaFixture, session_time_max: Duration, instance: Option<&str>) -> KafkaSource {
+    let instance = instance.map(str::to_owned);
+    let options =
+        KafkaSourceOptions { session_time_max, instance, ..KafkaSourceOptions::new("projectors", 50) };
+    KafkaSource::open(fixture.topics.config(), options, fixture.store.log().store_id()).await.unwrap()
+}
+
+/// Reads until this consumer, which has the partitions `owned`, has `count`. Returns them in order.
+async fn assigned(source: &mut KafkaSource, mut owned: Vec<Partition>, count: usize) -> Vec<Partition> {
+    while owned.len() != count {
+        match timeout(PATIENCE, source.next()).await.expect("partitions must arrive").unwrap() {
+            SourceUpdate::Assigned(partitions) => owned.extend(partitions),
+            SourceUpdate::Revoked(partitions) => owned.retain(|partition| !partitions.contains(partition)),
+            SourceUpdate::Events(_) => {}
+        }
+    }
+    owned.sort();
+    owned
 }
 
 /// Appends to many streams until it is aborted.
@@ -91,4 +109,47 @@ async fn a_consumer_that_has_caught_up_is_at_the_end_of_its_partitions() {
     })
     .await;
     member.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Kafka: infra/dev/services up"]
+async fn a_named_member_that_restarts_gets_its_partitions_and_the_others_keep_theirs() {
+    let fixture = KafkaFixture::fresh().await;
+    // Longer than the test may take, so that no session ends.
+    let session = 2 * PATIENCE;
+    let (all, half) = (fixture.partitions().len(), fixture.partitions().len() / 2);
+    let mut first = source(&fixture, session, Some("one")).await;
+    let of_first = assigned(&mut first, vec![], all).await;
+    let mut second = source(&fixture, session, Some("two")).await;
+    let (of_first, of_second) =
+        tokio::join!(assigned(&mut first, of_first, all - half), assigned(&mut second, vec![], half));
+
+    drop(second);
+    let mut second = source(&fixture, session, Some("two")).await;
+    assert_eq!(assigned(&mut second, vec![], half).await, of_second);
+    // The other one heard of no change: its next update is an event of a partition that it had.
+    for partition in &of_first {
+        first.seek(partition, None);
+    }
+    let stream = std::iter::repeat_with(new_stream)
+        .find(|stream| of_first.contains(&fixture.partition_of(stream)))
+        .unwrap();
+    given_events(&*fixture.store(), &stream, ExpectedRevision::NoStream, 1).await;
+    let update = timeout(PATIENCE, first.next()).await.expect("the event must arrive").unwrap();
+    assert!(matches!(update, SourceUpdate::Events(_)), "{update:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Kafka: infra/dev/services up"]
+async fn two_members_of_the_same_name_share_the_partitions() {
+    let fixture = KafkaFixture::fresh().await;
+    let all = fixture.partitions().len();
+    let mut first = source(&fixture, SESSION_TIME_MAX, Some("one")).await;
+    assigned(&mut first, vec![], all).await;
+    let mut second = source(&fixture, SESSION_TIME_MAX, Some("one")).await;
+    // The broker expels the first one, which joins again without the name.
+    let (of_first, of_second) =
+        tokio::join!(assigned(&mut first, vec![], all / 2), assigned(&mut second, vec![], all - all / 2));
+    let together: HashSet<Partition> = of_first.into_iter().chain(of_second).collect();
+    assert_eq!(together.len(), all);
 }
