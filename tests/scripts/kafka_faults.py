@@ -24,7 +24,7 @@ from prometheus import free_port
 from server import Server, until
 
 BINARY, LIBRARIES = sys.argv[1], os.path.abspath(sys.argv[2])
-DISK_MIB = 192
+DISK_MIB = 512
 USER, PASSWORD = "orderly", "orderly-secret"
 SKUS = [f"SKU-{number}" for number in range(20)]
 PATIENCE_S = 180
@@ -51,6 +51,7 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 log.cleaner.dedupe.buffer.size=8388608
+log.index.size.max.bytes=1048576
 """
 
 
@@ -111,6 +112,7 @@ class Broker:
             done.result()
 
     def fill_disk(self):
+        os.system(f"df -h {self.disk}; df -i {self.disk}; du -sh {self.disk}/data; ls -laS {self.disk}/data | head; du -a {self.disk} | sort -n | tail -12")
         # The last pages stay free until the broker takes them.
         with open(f"{self.disk}/ballast", "wb") as ballast:
             try:
