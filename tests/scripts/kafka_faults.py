@@ -4,11 +4,11 @@ Usage: kafka_faults.py BINARY KAFKA_LIBRARIES
 """
 
 import collections
+import contextlib
 import itertools
 import json
 import os
 import re
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -24,7 +24,7 @@ from prometheus import free_port
 from server import Server, until
 
 BINARY, LIBRARIES = sys.argv[1], os.path.abspath(sys.argv[2])
-DISK_MIB = 512
+DISK_MIB = 128
 USER, PASSWORD = "orderly", "orderly-secret"
 SKUS = [f"SKU-{number}" for number in range(20)]
 PATIENCE_S = 180
@@ -112,15 +112,9 @@ class Broker:
             done.result()
 
     def fill_disk(self):
-        os.system(f"df -h {self.disk}; df -i {self.disk}; du -sh {self.disk}/data; ls -laS {self.disk}/data | head; du -a {self.disk} | sort -n | tail -12")
-        # The last pages stay free until the broker takes them.
-        with open(f"{self.disk}/ballast", "wb") as ballast:
-            try:
-                while True:
-                    ballast.write(bytes(4096))
-                    ballast.flush()
-            except OSError:
-                pass
+        with open(f"{self.disk}/ballast", "wb", buffering=0) as ballast, contextlib.suppress(OSError):
+            while True:
+                ballast.write(bytes(4096))
 
     def free_disk(self):
         os.remove(f"{self.disk}/ballast")
@@ -232,7 +226,11 @@ def main():
             broker.start()
             broker.grant()
             with Platform(broker) as platform:
-                run(broker, platform)
+                try:
+                    run(broker, platform)
+                except BaseException:
+                    print("the end of the log:", *platform.log_lines(max(0, platform.log_size() - 8000)), sep="\n  ")
+                    raise
         finally:
             broker.process.kill()
             broker.process.wait()

@@ -285,9 +285,7 @@ pub(crate) fn offsets_of(
             Err(error) if is_transient(&error) && Instant::now() < deadline => {
                 std::thread::sleep(Duration::from_millis(20));
             }
-            Err(error) if is_unknown(&error) => {
-                return Err(KafkaError::TopicMissing { topic: topic.to_owned() });
-            }
+            Err(error) if is_unknown(&error) => return Err(why_unknown(config, consumer, topic)),
             Err(error) => return Err(KafkaError::unreachable(config, &format!("{topic}: {error}"))),
         }
     }
@@ -313,7 +311,22 @@ fn ask_offsets(
     answers.elements().into_iter().map(offset).collect()
 }
 
-/// True if the brokers do not know the topic.
+/// Why the client library does not know a topic. It answers the same to a deleted topic and to a missing right.
+fn why_unknown(config: &KafkaConfig, consumer: &Reader, topic: &str) -> KafkaError {
+    let metadata = match consumer.fetch_metadata(Some(topic), REQUEST_TIME_MAX) {
+        Ok(metadata) => metadata,
+        Err(error) => return KafkaError::unreachable(config, &format!("{topic}: {error}")),
+    };
+    match metadata.topics().first().and_then(MetadataTopic::error).map(RDKafkaErrorCode::from) {
+        Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {
+            KafkaError::TopicMissing { topic: topic.to_owned() }
+        }
+        Some(code) => KafkaError::unreachable(config, &format!("{topic}: {code}")),
+        None => KafkaError::unreachable(config, &format!("{topic} has just appeared")),
+    }
+}
+
+/// True if the client library does not know the topic.
 fn is_unknown(error: &ClientError) -> bool {
     use RDKafkaErrorCode::{UnknownPartition, UnknownTopic, UnknownTopicOrPartition};
     let code = error.rdkafka_error_code();

@@ -45,6 +45,17 @@ pub(super) enum PublishFailure {
     Broken(String),
 }
 
+impl PublishFailure {
+    /// With the cause as the reason, if there is one.
+    fn because(self, cause: Option<String>) -> Self {
+        match self {
+            Self::Aborted(reason) => Self::Aborted(cause.unwrap_or(reason)),
+            Self::Broken(reason) => Self::Broken(cause.unwrap_or(reason)),
+            other @ (Self::Fenced | Self::Lost(_)) => other,
+        }
+    }
+}
+
 pub(super) struct Publisher {
     producer: BaseProducer<Deliveries>,
     config: KafkaConfig,
@@ -63,7 +74,7 @@ impl Publisher {
             .set("message.max.bytes", MESSAGE_BYTES_MAX)
             .set("linger.ms", "1")
             .set("compression.type", "lz4");
-        let context = Deliveries { offsets: Mutex::default(), tokens: Tokens::of(config) };
+        let context = Deliveries { noted: Mutex::default(), tokens: Tokens::of(config) };
         let producer = BaseProducer::from_config_and_context(&settings, context)
             .map_err(|error| PublishFailure::Broken(error.to_string()))?;
         let publisher = Self {
@@ -103,8 +114,8 @@ impl Publisher {
             *next.ends.entry(partition).or_default() += 1;
         }
         let sent = self.transact(&admitted, &next);
-        let delivered = self.producer.context().take();
-        let outcome = match (progress.find_overwritten(&delivered), sent) {
+        let Noted { offsets, failure } = self.producer.context().take();
+        let outcome = match (progress.find_overwritten(&offsets), sent) {
             (Some(lost), _) => Err(self.refuse(lost, progress)),
             (None, Ok(())) => {
                 self.producer.commit_transaction(STEP_TIME_MAX).map_err(|error| self.end(&error))
@@ -116,9 +127,9 @@ impl Publisher {
         }
         // Keeps the ends even if the transaction is aborted, because aborted messages take up offsets too. A marker
         // follows them. It is there before the next transaction writes a message.
-        let ended = delivered.into_iter().map(|(partition, offsets)| (partition, offsets.end + 1));
+        let ended = offsets.into_iter().map(|(partition, offsets)| (partition, offsets.end + 1));
         progress.ends.extend(ended);
-        outcome
+        outcome.map_err(|error| error.because(failure))
     }
 
     /// Sends events and progress, and waits until all have their offsets.
@@ -236,16 +247,24 @@ fn is_fenced(code: RDKafkaErrorCode) -> bool {
     )
 }
 
-/// Notes offsets, and gets tokens.
+/// Notes deliveries, and gets tokens.
 struct Deliveries {
-    /// The offsets of the messages since the last call of `take`, by partition.
-    offsets: Mutex<BTreeMap<String, Range<u64>>>,
+    noted: Mutex<Noted>,
     tokens: Tokens,
 }
 
+/// What became of the messages since the last call of [`Deliveries::take`].
+#[derive(Default)]
+struct Noted {
+    /// The offsets by partition.
+    offsets: BTreeMap<String, Range<u64>>,
+    /// The first error, with its topic. The client library does not repeat it when the transaction ends.
+    failure: Option<String>,
+}
+
 impl Deliveries {
-    fn take(&self) -> BTreeMap<String, Range<u64>> {
-        mem::take(&mut self.offsets.lock().unwrap_or_else(PoisonError::into_inner))
+    fn take(&self) -> Noted {
+        mem::take(&mut self.noted.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -261,12 +280,18 @@ impl ProducerContext for Deliveries {
     type DeliveryOpaque = ();
 
     fn delivery(&self, delivered: &DeliveryResult<'_>, (): ()) {
-        // The commit reports failed messages.
-        let Ok(message) = delivered else { return };
-        let Ok(offset) = u64::try_from(message.offset()) else { return };
-        let partition = format!("{}/{}", message.topic(), message.partition());
-        let mut delivered = self.offsets.lock().unwrap_or_else(PoisonError::into_inner);
-        let offsets = delivered.entry(partition).or_insert(offset..offset + 1);
-        *offsets = offsets.start.min(offset)..offsets.end.max(offset + 1);
+        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        match delivered {
+            Ok(message) => {
+                let Ok(offset) = u64::try_from(message.offset()) else { return };
+                let partition = format!("{}/{}", message.topic(), message.partition());
+                let offsets = noted.offsets.entry(partition).or_insert(offset..offset + 1);
+                *offsets = offsets.start.min(offset)..offsets.end.max(offset + 1);
+            }
+            // The transaction cannot be committed then.
+            Err((error, message)) => {
+                noted.failure.get_or_insert_with(|| format!("{}: {error}", message.topic()));
+            }
+        }
     }
 }

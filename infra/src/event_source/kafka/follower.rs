@@ -122,13 +122,14 @@ impl Follower {
         while let End::Fatal(error) = self.follow() {
             let is_fenced = error.rdkafka_error_code() == Some(RDKafkaErrorCode::FencedInstanceId);
             // Without its name, so that the two processes do not fence each other in turn.
-            match self.options.instance.take_if(|_| is_fenced) {
-                Some(instance) => tracing::error!(
+            if let Some(instance) = self.options.instance.take_if(|_| is_fenced) {
+                tracing::error!(
                     kafka.instance = instance,
-                    "Another process has joined Kafka under the same ORDERLY_INSTANCE; this one goes on without the name, so \
-                     its restarts move partitions. Give each process a name of its own"
-                ),
-                None => tracing::error!(%error, "The Kafka consumer has failed; replacing it"),
+                    "Another process has joined Kafka under the same ORDERLY_INSTANCE; this one goes on without the name, \
+                     so its restarts move partitions. Give each process a name of its own"
+                );
+            } else {
+                tracing::error!(%error, "The Kafka consumer has failed; replacing it");
             }
             std::thread::sleep(PAUSE_AFTER_FATAL);
             match join_group(&self.config, &self.options) {

@@ -132,7 +132,7 @@ async fn a_named_member_that_restarts_gets_its_partitions_and_the_others_keep_th
         first.seek(partition, None);
     }
     // It has at most the three partitions of payments, so two or more are of orders or stock.
-    let stream = (0..)
+    let stream = (0..1_000)
         .flat_map(|number| [new_stream(), Sku::new(&format!("SKU-{number}")).unwrap().into()])
         .find(|stream| of_first.contains(&fixture.partition_of(stream)))
         .unwrap();
