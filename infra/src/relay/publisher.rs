@@ -288,9 +288,12 @@ impl ProducerContext for Deliveries {
                 let offsets = noted.offsets.entry(partition).or_insert(offset..offset + 1);
                 *offsets = offsets.start.min(offset)..offsets.end.max(offset + 1);
             }
-            // The transaction cannot be committed then.
             Err((error, message)) => {
-                noted.failure.get_or_insert_with(|| format!("{}: {error}", message.topic()));
+                let code = error.rdkafka_error_code();
+                // An abort drops what is queued. That is no cause.
+                if !matches!(code, Some(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight)) {
+                    noted.failure.get_or_insert_with(|| format!("{}: {error}", message.topic()));
+                }
             }
         }
     }
