@@ -10,6 +10,7 @@ pub mod webhooks;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use domain::Position;
 use uuid::Uuid;
 
 use crate::event_source::{Partition, Reached};
@@ -25,14 +26,17 @@ pub trait Positions: Send + Sync + 'static {
         partition: &Partition,
     ) -> Result<Option<Reached>, OperationsError>;
 
-    /// Saves that the reactor has handled every event up to `reached`.
+    /// Saves that the reactor has handled every event up to `reached`, if `known` is the saved position
+    /// (`None`: none is saved for this log). Else returns false, without effect: another process has saved a position,
+    /// or the database has lost its last commits, and with them parked reactions.
     async fn save(
         &self,
         reactor: &str,
         store_id: Uuid,
         partition: &Partition,
+        known: Option<Position>,
         reached: &Reached,
-    ) -> Result<(), OperationsError>;
+    ) -> Result<bool, OperationsError>;
 
     /// Every position that is saved for this log, of every reactor.
     async fn saved(&self, store_id: Uuid) -> Result<Vec<SavedPosition>, OperationsError>;

@@ -4,20 +4,21 @@ mod breaker;
 mod fault;
 pub(crate) mod migrations;
 mod options;
+mod primary;
 mod timestamptz;
 mod tls;
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use deadpool_postgres::{
-    Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType,
+    Manager, ManagerConfig, Object, Pool, PoolBuilder, PoolError, RecyclingMethod, Runtime, TimeoutType,
 };
 use tokio_postgres::{Client, Socket, tls::MakeTlsConnect};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use self::breaker::Breaker;
+use self::{breaker::Breaker, primary::Losses};
 pub use self::options::{PostgresOptions, UrlError};
-pub(crate) use self::{fault::Fault, timestamptz::Timestamptz};
+pub(crate) use self::{fault::Fault, primary::expect_primary, timestamptz::Timestamptz};
 use crate::measurements::{
     Counter, Gauge, POSTGRES_CONNECTION_FAILURES, POSTGRES_CONNECTION_WAITS, POSTGRES_CONNECTIONS_IN_USE,
     POSTGRES_CONNECTIONS_MAX, UnderWay, number,
@@ -43,6 +44,7 @@ pub struct Database {
     tls: MakeRustlsConnect,
     use_of_pool: Arc<PoolUse>,
     breaker: Arc<Breaker>,
+    losses: Losses,
 }
 
 /// What is measured of the pool.
@@ -106,9 +108,13 @@ impl From<Fault> for PostgresOpenError {
 }
 
 impl Database {
-    /// Connects, and migrates the tables to this program's version.
+    /// Connects to the server that accepts writes, and migrates the tables to this program's version. Follows when
+    /// another server takes over.
     pub async fn connect(options: PostgresOptions) -> Result<Self, PostgresOpenError> {
-        let database = Self::with_pool(options)?;
+        let losses = Losses::default();
+        let database = Self::with_pool(options.writing(), losses.clone(), |pool| {
+            pool.pre_recycle(primary::check_before_use(losses))
+        })?;
         let mut client = database.pool.get().await.map_err(Fault::from)?;
         migrations::migrate(&mut client).await?;
         drop(client);
@@ -117,12 +123,16 @@ impl Database {
 
     /// Connects to a replica, to read.
     pub async fn connect_to_replica(options: PostgresOptions) -> Result<Self, PostgresOpenError> {
-        let database = Self::with_pool(options.reading_only())?;
+        let database = Self::with_pool(options.reading_only(), Losses::default(), |pool| pool)?;
         drop(database.pool.get().await.map_err(Fault::from)?);
         Ok(database)
     }
 
-    fn with_pool(options: PostgresOptions) -> Result<Self, PostgresOpenError> {
+    fn with_pool(
+        options: PostgresOptions,
+        losses: Losses,
+        checked: impl FnOnce(PoolBuilder) -> PoolBuilder,
+    ) -> Result<Self, PostgresOpenError> {
         let manager_config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let tls = tls::connector(&options)?;
         let manager = Manager::from_config(options.config.clone(), tls.clone(), manager_config);
@@ -131,11 +141,18 @@ impl Database {
             .wait_timeout(Some(CONNECTION_TIMEOUT))
             .create_timeout(Some(CONNECTION_TIMEOUT))
             .recycle_timeout(Some(CONNECTION_TIMEOUT))
-            .runtime(Runtime::Tokio1)
+            .runtime(Runtime::Tokio1);
+        let pool = checked(pool)
             .build()
             .map_err(|error| PostgresOpenError::Unavailable(error.to_string().into()))?;
         let (options, use_of_pool) = (Arc::new(options), Arc::new(PoolUse::new()));
-        Ok(Self { pool, options, tls, use_of_pool, breaker: Arc::default() })
+        Ok(Self { pool, options, tls, use_of_pool, breaker: Arc::default(), losses })
+    }
+
+    /// Counts the connections of the pool that ended while they were idle. The server may have stopped then, or another
+    /// one may have taken over, and have lost the last commits.
+    pub(crate) fn losses(&self) -> u64 {
+        self.losses.count()
     }
 
     /// Runs `work` on a connection of the pool.

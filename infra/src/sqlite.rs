@@ -2,7 +2,10 @@
 
 mod copy;
 #[cfg(test)]
+pub(crate) mod overlapping_reads;
+#[cfg(test)]
 mod tests;
+mod wal;
 
 use std::{
     fmt, io,
@@ -15,8 +18,11 @@ use std::{
 use rusqlite::{Connection, config::DbConfig};
 use tokio::sync::{Semaphore, oneshot};
 
-pub(crate) use self::copy::copy_pages;
 pub use self::copy::{CopyError, copy};
+pub(crate) use self::{
+    copy::copy_pages,
+    wal::{LogRestarts, checkpoint},
+};
 
 /// Concurrent reads of one file, and so connections and threads.
 const READERS_MAX: usize = 4;

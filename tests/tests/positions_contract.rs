@@ -62,6 +62,7 @@ macro_rules! positions_contract {
             positions_contract! { #[$attribute] $fixture =>
                 a_position_survives_a_restart_with_its_last_event,
                 a_position_belongs_to_one_log_reactor_and_partition,
+                a_position_that_is_not_the_known_one_is_kept,
                 every_saved_position_of_a_log_is_listed,
                 a_forgotten_position_is_gone,
             }
@@ -94,19 +95,39 @@ async fn a_position_survives_a_restart_with_its_last_event(fixture: impl Fixture
     let positions = fixture.opened().await;
     assert_eq!(positions.load("pm", LOG, &whole_log()).await.unwrap(), None);
     // A position without a mark replaces one with a mark, and the other way round.
+    let mut known = None;
     for next in [reached(7), reached(9), Reached::from(10), reached(11)] {
-        positions.save("pm", LOG, &whole_log(), &next).await.unwrap();
+        assert!(positions.save("pm", LOG, &whole_log(), known, &next).await.unwrap());
+        known = Some(next.position);
         assert_eq!(fixture.opened().await.load("pm", LOG, &whole_log()).await.unwrap(), Some(next));
     }
 }
 
 async fn a_position_belongs_to_one_log_reactor_and_partition(fixture: impl Fixture) {
     let positions = fixture.opened().await;
-    positions.save("pm", LOG, &whole_log(), &reached(7)).await.unwrap();
+    positions.save("pm", LOG, &whole_log(), None, &reached(7)).await.unwrap();
     let elsewhere = Partition("orderly.orders/1".to_owned());
     assert_eq!(positions.load("pm", Uuid::from_u128(2), &whole_log()).await.unwrap(), None);
     assert_eq!(positions.load("other", LOG, &whole_log()).await.unwrap(), None);
     assert_eq!(positions.load("pm", LOG, &elsewhere).await.unwrap(), None);
+}
+
+async fn a_position_that_is_not_the_known_one_is_kept(fixture: impl Fixture) {
+    let positions = fixture.opened().await;
+    let save = async |known: Option<Position>, next: Position| {
+        positions.save("pm", LOG, &whole_log(), known, &reached(next)).await.unwrap()
+    };
+    // The database has lost the position, or never had one.
+    assert!(!save(Some(7), 9).await);
+    assert_eq!(positions.load("pm", LOG, &whole_log()).await.unwrap(), None);
+    assert!(save(None, 7).await && !save(None, 8).await && !save(Some(6), 8).await && save(Some(7), 9).await);
+    assert_eq!(positions.load("pm", LOG, &whole_log()).await.unwrap(), Some(reached(9)));
+    // The position of another log is replaced, and not taken for one of this log.
+    let other_log = Uuid::from_u128(2);
+    let save_other = async |known| {
+        positions.save("pm", other_log, &whole_log(), known, &reached(1)).await.unwrap()
+    };
+    assert!(!save_other(Some(9)).await && save_other(None).await);
 }
 
 async fn every_saved_position_of_a_log_is_listed(fixture: impl Fixture) {
@@ -123,16 +144,16 @@ async fn every_saved_position_of_a_log_is_listed(fixture: impl Fixture) {
         saved("pm", Partition("orderly.orders/1".to_owned()), reached(9)),
     ];
     for SavedPosition { reactor, partition, reached } in &expected {
-        positions.save(reactor, LOG, partition, reached).await.unwrap();
+        positions.save(reactor, LOG, partition, None, reached).await.unwrap();
     }
-    positions.save("another log", Uuid::from_u128(2), &whole_log(), &reached(1)).await.unwrap();
+    positions.save("another log", Uuid::from_u128(2), &whole_log(), None, &reached(1)).await.unwrap();
     assert_eq!(positions.saved(LOG).await.unwrap(), expected);
 }
 
 async fn a_forgotten_position_is_gone(fixture: impl Fixture) {
     let positions = fixture.opened().await;
-    positions.save("pm", LOG, &whole_log(), &reached(7)).await.unwrap();
-    positions.save("hooks", LOG, &whole_log(), &reached(8)).await.unwrap();
+    positions.save("pm", LOG, &whole_log(), None, &reached(7)).await.unwrap();
+    positions.save("hooks", LOG, &whole_log(), None, &reached(8)).await.unwrap();
     positions.forget("pm", &whole_log()).await.unwrap();
     assert_eq!(positions.load("pm", LOG, &whole_log()).await.unwrap(), None);
     assert_eq!(positions.load("hooks", LOG, &whole_log()).await.unwrap(), Some(reached(8)));
@@ -156,6 +177,6 @@ async fn a_file_of_an_earlier_version_opens_and_its_position_gets_a_mark_with_th
         assert_eq!(positions.load("pm", LOG, &whole_log()).await.unwrap(), Some(Reached::from(7)));
     }
     let positions = SqliteOperations::open(&path).unwrap();
-    positions.save("pm", LOG, &whole_log(), &reached(8)).await.unwrap();
+    positions.save("pm", LOG, &whole_log(), Some(7), &reached(8)).await.unwrap();
     assert_eq!(positions.load("pm", LOG, &whole_log()).await.unwrap(), Some(reached(8)));
 }

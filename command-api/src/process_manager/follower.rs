@@ -90,7 +90,7 @@ impl Follower {
                 biased;
                 () = self.shutdown.cancelled() => return,
                 _ = saving.tick() => {
-                    self.save().await;
+                    self.save_or_read_again().await;
                     self.reap();
                     self.queues.measure();
                     continue;
@@ -199,18 +199,38 @@ impl Follower {
         }
     }
 
-    async fn save(&mut self) {
+    /// Saves the positions. Returns the partitions whose stored position is not the one that was saved last.
+    async fn save(&mut self) -> Vec<Partition> {
         let store_id = self.store_id();
+        let mut moved = Vec::new();
         for progress in &mut self.progress {
             let Some(reached) = progress.unsaved() else { continue };
-            match self.positions.save(REACTOR, store_id, progress.partition(), &reached).await {
-                Ok(()) => progress.note_saved(reached),
+            let (partition, known) = (progress.partition().clone(), progress.saved());
+            match self.positions.save(REACTOR, store_id, &partition, known, &reached).await {
+                Ok(true) => progress.note_saved(reached),
+                Ok(false) => moved.push(partition),
                 // The next save writes it. A crash before that only repeats reactions.
                 Err(error) => {
                     tracing::warn!(%error, "Cannot save the position of the process manager; retrying");
                 }
             }
         }
+        moved
+    }
+
+    /// Saves the positions, and reads partitions again whose stored position is another one: another process manager has
+    /// moved it, or the database lost its last commits, and with them reactions that were parked.
+    async fn save_or_read_again(&mut self) {
+        let moved = self.save().await;
+        if moved.is_empty() {
+            return;
+        }
+        tracing::warn!(
+            partitions = moved.len(),
+            "The stored position of the process manager has changed; reading again from there"
+        );
+        self.reactor.expect_parked();
+        self.assign(moved).await;
     }
 
     fn mark_finished(&mut self, batch: &BatchId) {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use domain::Position;
 use infra::event_source::{Partition, Reached};
 
 /// The batches of one partition that still have unfinished reactions.
@@ -88,6 +89,11 @@ impl Progress {
     /// The position that is reached and not saved yet.
     pub fn unsaved(&self) -> Option<Reached> {
         self.reached.clone().filter(|_| self.reached != self.saved)
+    }
+
+    /// The position that was saved last.
+    pub fn saved(&self) -> Option<Position> {
+        self.saved.as_ref().map(|saved| saved.position)
     }
 
     pub fn note_saved(&mut self, saved: Reached) {

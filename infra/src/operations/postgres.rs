@@ -9,12 +9,14 @@ mod webhooks;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use deadpool_postgres::GenericClient;
+use domain::Position;
 use postgres_types::ToSql;
 use tokio::sync::OnceCell;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use super::{OperationsError, Positions, SavedPosition};
+use super::{OperationsError, Positions, SavedPosition, webhooks::rules::REPLACE_CURSOR_OF_ANOTHER_LOG};
 use crate::{
     event_source::{Partition, Reached},
     event_store::EventMark,
@@ -73,6 +75,35 @@ fn reached(row: &Row, column: usize) -> Result<Reached, Fault> {
     })
 }
 
+/// Moves a position on from `known`. False if the stored position is another one.
+async fn move_position(
+    client: &impl GenericClient,
+    reactor: &str,
+    store_id: Uuid,
+    partition: &Partition,
+    known: Option<Position>,
+    reached: &Reached,
+) -> Result<bool, tokio_postgres::Error> {
+    const MOVE: &str = "UPDATE reactor_positions SET position = $4, last_event = $5
+         WHERE reactor = $1 AND partition = $2 AND store_id = $3 AND position = $6";
+    let begin = format!(
+        "INSERT INTO reactor_positions (reactor, partition, store_id, position, last_event)
+         VALUES ($1, $2, $3, $4, $5) {REPLACE_CURSOR_OF_ANOTHER_LOG}"
+    );
+    let position = reached.position.cast_signed();
+    let last_event = reached.last_event.as_ref().map(EventMark::to_json);
+    let known = known.map(Position::cast_signed);
+    let mut values: Vec<&(dyn ToSql + Sync)> =
+        vec![&reactor, &partition.0, &store_id, &position, &last_event];
+    let moved = if let Some(known) = &known {
+        values.push(known);
+        client.execute(&client.prepare_cached(MOVE).await?, &values).await?
+    } else {
+        client.execute(&client.prepare_cached(&begin).await?, &values).await?
+    };
+    Ok(moved == 1)
+}
+
 #[async_trait]
 impl Positions for PostgresOperations {
     async fn load(
@@ -96,23 +127,13 @@ impl Positions for PostgresOperations {
         reactor: &str,
         store_id: Uuid,
         partition: &Partition,
+        known: Option<Position>,
         reached: &Reached,
-    ) -> Result<(), OperationsError> {
-        const UPSERT: &str =
-            "INSERT INTO reactor_positions (reactor, partition, store_id, position, last_event)
-             VALUES ($1, $2, $3, $4, $5)
-             ON CONFLICT (reactor, partition) DO UPDATE SET store_id = excluded.store_id,
-                 position = excluded.position, last_event = excluded.last_event";
-        let position = reached.position.cast_signed();
-        let last_event = reached.last_event.as_ref().map(EventMark::to_json);
-        let upsert = async |client: &mut deadpool_postgres::Object| {
-            let statement = client.prepare_cached(UPSERT).await?;
-            let values: [&(dyn ToSql + Sync); 5] =
-                [&reactor, &partition.0, &store_id, &position, &last_event];
-            client.execute(&statement, &values).await?;
-            Ok::<_, Fault>(())
+    ) -> Result<bool, OperationsError> {
+        let save = async |client: &mut deadpool_postgres::Object| {
+            Ok::<_, Fault>(move_position(&*client, reactor, store_id, partition, known, reached).await?)
         };
-        Ok(self.database().await?.run(upsert).await?)
+        Ok(self.database().await?.run(save).await?)
     }
 
     async fn saved(&self, store_id: Uuid) -> Result<Vec<SavedPosition>, OperationsError> {

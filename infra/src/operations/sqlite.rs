@@ -8,10 +8,11 @@ mod webhooks;
 use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
+use domain::Position;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
 
-use super::{OperationsError, Positions, SavedPosition};
+use super::{OperationsError, Positions, SavedPosition, webhooks::rules::REPLACE_CURSOR_OF_ANOTHER_LOG};
 use crate::{
     event_source::{Partition, Reached},
     event_store::EventMark,
@@ -20,6 +21,8 @@ use crate::{
     sqlite::Worker,
 };
 
+/// Size that the file of the write-ahead log keeps, for example after a backup: 16 MiB.
+const LOG_BYTES_KEPT: i64 = 16 << 20;
 const SCHEMA: &str = include_str!("../sql/sqlite/operations.sql");
 /// Columns that the first version of a table did not have: table, name, type.
 const LATER_COLUMNS: [(&str, &str, &str); 5] = [
@@ -50,6 +53,7 @@ impl SqliteOperations {
         let connection = Connection::open(path).map_err(describe)?;
         connection.pragma_update(None, "journal_mode", "WAL").map_err(describe)?;
         connection.pragma_update(None, "synchronous", "NORMAL").map_err(describe)?;
+        connection.pragma_update(None, "journal_size_limit", LOG_BYTES_KEPT).map_err(describe)?;
         connection.set_prepared_statement_cache_capacity(64);
         connection.execute_batch(SCHEMA).map_err(describe)?;
         add_columns(&connection).map_err(describe)?;
@@ -95,6 +99,32 @@ fn reached(row: &Row<'_>, column: usize) -> rusqlite::Result<Reached> {
     })
 }
 
+/// Moves a position on from `known`. False if the stored position is another one.
+fn move_position(
+    connection: &Connection,
+    reactor: &str,
+    store_id: Uuid,
+    partition: &Partition,
+    known: Option<Position>,
+    reached: &Reached,
+) -> rusqlite::Result<bool> {
+    const MOVE: &str = "UPDATE reactor_positions SET position = ?4, last_event = ?5
+         WHERE reactor = ?1 AND partition = ?2 AND store_id = ?3 AND position = ?6";
+    let position = reached.position.cast_signed();
+    let last_event = reached.last_event.as_ref().map(EventMark::to_json);
+    let moved = if let Some(known) = known {
+        let values = params![reactor, partition.0, store_id, position, last_event, known.cast_signed()];
+        connection.execute(MOVE, values)?
+    } else {
+        let begin = format!(
+            "INSERT INTO reactor_positions (reactor, partition, store_id, position, last_event)
+             VALUES (?1, ?2, ?3, ?4, ?5) {REPLACE_CURSOR_OF_ANOTHER_LOG}"
+        );
+        connection.execute(&begin, params![reactor, partition.0, store_id, position, last_event])?
+    };
+    Ok(moved == 1)
+}
+
 #[async_trait]
 impl Positions for SqliteOperations {
     async fn load(
@@ -117,21 +147,12 @@ impl Positions for SqliteOperations {
         reactor: &str,
         store_id: Uuid,
         partition: &Partition,
+        known: Option<Position>,
         reached: &Reached,
-    ) -> Result<(), OperationsError> {
-        const UPSERT: &str =
-            "INSERT INTO reactor_positions (reactor, store_id, partition, position, last_event)
-             VALUES (?1, ?2, ?3, ?4, ?5)
-             ON CONFLICT (reactor, partition) DO UPDATE SET store_id = ?2, position = ?4, last_event = ?5";
-        let key = (reactor.to_owned(), store_id, partition.0.clone());
-        let position =
-            i64::try_from(reached.position).map_err(|error| OperationsError(error.to_string().into()))?;
-        let last_event = reached.last_event.as_ref().map(EventMark::to_json);
-        self.with(move |connection| {
-            connection.execute(UPSERT, params![key.0, key.1, key.2, position, last_event])
-        })
-        .await
-        .map(drop)
+    ) -> Result<bool, OperationsError> {
+        let (reactor, partition, reached) = (reactor.to_owned(), partition.clone(), reached.clone());
+        self.with(move |connection| move_position(connection, &reactor, store_id, &partition, known, &reached))
+            .await
     }
 
     async fn saved(&self, store_id: Uuid) -> Result<Vec<SavedPosition>, OperationsError> {

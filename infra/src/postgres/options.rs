@@ -10,7 +10,7 @@ use std::{
 use percent_encoding::percent_decode_str;
 use tokio_postgres::{
     Config,
-    config::{Host, SslMode},
+    config::{Host, SslMode, TargetSessionAttrs},
 };
 
 use super::{PostgresOpenError, tls};
@@ -101,7 +101,8 @@ pub enum UrlError {
 impl FromStr for PostgresOptions {
     type Err = UrlError;
 
-    /// Parses `postgres://USER:PASSWORD@HOST:PORT/DATABASE` with the parameters of libpq. `sslmode=require`
+    /// Parses `postgres://USER:PASSWORD@HOST:PORT/DATABASE` with the parameters of libpq. Several servers,
+    /// `HOST:PORT,HOST:PORT`, are tried in this order. `sslmode=require`
     /// encrypts connections, and checks the server's certificate and name against the authorities of the file
     /// `sslrootcert` or of the machine. Connections are not encrypted without it. The files `sslcert` and `sslkey` prove
     /// to the server who the client is.
@@ -131,7 +132,9 @@ impl FromStr for PostgresOptions {
             config.application_name(APPLICATION_NAME);
         }
         if config.get_connect_timeout().is_none() {
-            config.connect_timeout(CONNECT_TIMEOUT);
+            // All servers are tried within the limit of a new connection.
+            let servers = config.get_hosts().len().max(config.get_hostaddrs().len()).max(1);
+            config.connect_timeout(CONNECT_TIMEOUT / u32::try_from(servers).unwrap_or(u32::MAX));
         }
         config.tcp_user_timeout(TCP_USER_TIMEOUT);
         config.keepalives(true).keepalives_idle(KEEPALIVE_IDLE);
@@ -149,8 +152,15 @@ impl FromStr for PostgresOptions {
 }
 
 impl PostgresOptions {
+    /// Connects only to a server that accepts writes: of several servers, the primary.
+    pub(super) fn writing(mut self) -> Self {
+        self.config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        self
+    }
+
     /// Refuses writes, also where the server would accept them.
     pub(super) fn reading_only(mut self) -> Self {
+        self.config.target_session_attrs(TargetSessionAttrs::Any);
         let session = self.config.get_options().unwrap_or_default();
         let session = format!("{session} -c default_transaction_read_only=on");
         self.config.options(session);

@@ -37,6 +37,8 @@ fn copy_and_check(source: &Path, destination: &Path) -> rusqlite::Result<String>
     snapshot.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
     let mut copy = Connection::open(destination)?;
     copy_pages(&snapshot, &mut copy, |_, _| {})?;
+    // The write-ahead log of the original grows until the snapshot ends.
+    snapshot.finish()?;
     let finding = copy.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     copy.close().map_err(|(_, error)| error)?;
     Ok(finding)

@@ -213,11 +213,13 @@ impl Plan {
         let store_id = self.log.store_id();
         for saved in &self.reactors {
             let SavedPosition { reactor, partition, .. } = saved;
+            let positions = &self.operations.positions;
             match self.continues_after(saved) {
                 Some(reached) => {
-                    self.operations.positions.save(reactor, store_id, partition, &reached).await?;
+                    let known = Some(saved.reached.position);
+                    positions.save(reactor, store_id, partition, known, &reached).await?;
                 }
-                None => self.operations.positions.forget(reactor, partition).await?,
+                None => positions.forget(reactor, partition).await?,
             }
             println!("the {reactor} continues in {}", partition.0);
         }

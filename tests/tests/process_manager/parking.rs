@@ -170,6 +170,28 @@ async fn a_crash_between_parking_and_saving_loses_no_reaction_and_parks_it_once(
     until_none_is_parked(&shop).await;
 }
 
+/// As after a failover to a standby of Postgres that lacks the last commits. The process goes on.
+#[tokio::test]
+async fn a_parked_reaction_that_its_store_has_lost_is_run_again() {
+    let shop = Shop::with(ShopOptions { projectors: false, ..ShopOptions::default() }).await;
+    shop.receive("a", 5).await;
+    let order = id_of(&place(&shop, "first", "a", json!({})).await.expect(201));
+    let before = shop.until_all_reacted().await.0.last().unwrap().position;
+    shop.store.spoil(order, Spoiled::UnknownTypes);
+    cancel(&shop, order).await;
+    until_parked(&shop, 1).await;
+    shop.until_all_reacted().await;
+
+    shop.lose_parked(order.into()).await;
+    shop.save_reacted_up_to(before).await;
+    shop.store.heal(order);
+    // The next saved position shows the loss.
+    shop.receive("b", 1).await;
+    shop.until("the stock is released", |log| log.count("stock.released.v1") == 1).await;
+    shop.until_all_reacted().await;
+    until_none_is_parked(&shop).await;
+}
+
 /// A process of an earlier version parks a reaction after this process has tried all parked ones.
 #[tokio::test]
 async fn a_reaction_that_another_process_parks_later_is_run_before_it_is_due_and_a_failed_one_is_not() {

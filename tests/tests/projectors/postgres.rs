@@ -1,5 +1,6 @@
 //! Projectors over Postgres read models: failures that only a separate database process can cause.
 
+mod failover;
 mod rebuilding;
 mod starting;
 mod verification;

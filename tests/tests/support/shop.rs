@@ -10,6 +10,7 @@ use axum::{
 use command_api::{
     Checkout, CommandApi, CommandApiOptions, ExecutorOptions, ProcessManager, backlog::Backlog,
 };
+use domain::{Revision, StreamName};
 use infra::{
     clock::Clock,
     event_source::{EventSource, Partition, direct::DirectSource, layout::WholeLog},
@@ -234,10 +235,16 @@ impl Shop {
     /// Saves a position of the process manager, as if all reactions up to it were durable.
     pub async fn save_reacted_up_to(&self, position: u64) {
         let (operations, store_id) = (self.operations(), self.store.log().store_id());
-        operations
-            .save("process-manager", store_id, &Partition::whole_log(), &position.into())
-            .await
-            .unwrap();
+        let (partition, known) = (Partition::whole_log(), self.reacted_up_to().await);
+        let saved =
+            operations.save("process-manager", store_id, &partition, known, &position.into()).await.unwrap();
+        assert!(saved, "another position was saved meanwhile");
+    }
+
+    /// Forgets that reactions of a stream are parked, as if the store had lost it.
+    pub async fn lose_parked(&self, stream: StreamName) {
+        let store_id = self.store.log().store_id();
+        self.operations().resume(store_id, &stream, Revision::MAX).await.unwrap();
     }
 
     /// The parked reactions.

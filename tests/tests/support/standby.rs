@@ -13,13 +13,14 @@ use tokio_postgres::{Client, NoTls};
 
 use super::{TestDatabase, eventually};
 
-/// A server that replays the log of the test server a moment later. Dropping this value stops it.
+/// A server that replays the log of another server a moment later. Dropping this value stops it.
 pub struct Standby {
     programs: PathBuf,
     /// The user and group that the server runs as. Postgres refuses to run as root.
     owner: (u32, u32),
     address: SocketAddr,
     directory: TempDir,
+    is_stopped: bool,
 }
 
 impl Standby {
@@ -30,18 +31,26 @@ impl Standby {
         let row = database.client().await.query_one(PLACES, &[]).await.unwrap();
         let (programs, data): (String, String) = (row.get(0), row.get(1));
         let owner = fs::metadata(data).unwrap();
-        let owner = (owner.uid(), owner.gid());
+        Self::copy(programs.into(), (owner.uid(), owner.gid()), database.url())
+    }
+
+    /// Copies this server and starts to follow it.
+    pub fn standby(&self, database: &TestDatabase) -> Self {
+        Self::copy(self.programs.clone(), self.owner, &self.url_of(database))
+    }
+
+    fn copy(programs: PathBuf, owner: (u32, u32), url: &str) -> Self {
         // The temporary directory of the tests may be closed to other users.
         let directory = tempfile::tempdir_in("/var/tmp").unwrap();
         std::os::unix::fs::chown(directory.path(), Some(owner.0), Some(owner.1)).unwrap();
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let standby = Self { programs: programs.into(), owner, address, directory };
+        let standby = Self { programs, owner, address, directory, is_stopped: false };
         let copied = standby.run(
             "pg_basebackup",
             &[
                 "--dbname",
-                database.url(),
+                url,
                 "--pgdata",
                 &standby.data(),
                 "--write-recovery-conf",
@@ -61,6 +70,10 @@ impl Standby {
         );
         assert!(started, "the standby does not start");
         standby
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// The URL of the copy of a database.
@@ -83,7 +96,38 @@ impl Standby {
         self.client(database).await.execute("SELECT pg_wal_replay_resume()", &[]).await.unwrap();
     }
 
-    async fn client(&self, database: &TestDatabase) -> Client {
+    /// Receives no further commits of the server that it follows.
+    pub async fn stop_following(&self, database: &TestDatabase) {
+        let client = self.client(database).await;
+        client.batch_execute("ALTER SYSTEM SET primary_conninfo = ''").await.unwrap();
+        client.execute("SELECT pg_reload_conf()", &[]).await.unwrap();
+        eventually("the standby receives nothing", async || {
+            let row = client.query_one("SELECT count(*) FROM pg_stat_wal_receiver", &[]).await.unwrap();
+            (row.get::<_, i64>(0) == 0).then_some(())
+        })
+        .await;
+    }
+
+    /// Becomes a primary, which accepts writes.
+    pub fn promote(&self) {
+        let promoted =
+            self.run("pg_ctl", &["promote", "--wait", "--timeout=30", "--silent", "--pgdata", &self.data()]);
+        assert!(promoted, "the standby does not become a primary");
+    }
+
+    /// Refuses writes from now on, and keeps its connections.
+    pub async fn make_read_only(&self, database: &TestDatabase) {
+        let client = self.client(database).await;
+        client.batch_execute("ALTER SYSTEM SET default_transaction_read_only = on").await.unwrap();
+        client.execute("SELECT pg_reload_conf()", &[]).await.unwrap();
+    }
+
+    /// Stops as in a crash.
+    pub fn stop(&mut self) {
+        self.is_stopped = self.run("pg_ctl", &["stop", "--mode=immediate", "--silent", "--pgdata", &self.data()]);
+    }
+
+    pub async fn client(&self, database: &TestDatabase) -> Client {
         let connected = tokio_postgres::connect(&self.url_of(database), NoTls).await;
         let (client, connection) = connected.expect("the standby answers");
         tokio::spawn(connection);
@@ -112,7 +156,9 @@ impl Standby {
 
 impl Drop for Standby {
     fn drop(&mut self) {
-        let stopped = self.run("pg_ctl", &["stop", "--mode=immediate", "--silent", "--pgdata", &self.data()]);
-        assert!(stopped || std::thread::panicking(), "the standby does not stop");
+        if !self.is_stopped {
+            self.stop();
+        }
+        assert!(self.is_stopped || std::thread::panicking(), "the standby does not stop");
     }
 }

@@ -13,14 +13,19 @@ use std::{
 
 use rusqlite::Connection;
 
-use crate::log_limit::LogLimit;
+use crate::{
+    log_limit::LogLimit,
+    sqlite::{LogRestarts, checkpoint},
+};
 
 /// Unmoved pages at which the thread starts a round: 16 MiB.
 const ROUND_PAGES_MIN: u64 = 4_096;
 /// Most unmoved pages that the writer moves itself: 8 MiB, about 10 ms.
 const INLINE_PAGES_MAX: u64 = 2_048;
-/// Size at which the writer tries to restart the log: 64 MiB.
+/// Size at which the writer restarts the log: 64 MiB.
 const LOG_PAGES_SOFT_MAX: u64 = 16_384;
+/// After a restart, the file of the log keeps at most this size.
+pub(super) const LOG_BYTES_KEPT: i64 = 64 << 20;
 /// At this size the writer moves everything and blocks as long as that takes: 512 MiB.
 const LOG_PAGES_HARD_MAX: u64 = 131_072;
 
@@ -28,13 +33,7 @@ const LOG_PAGES_HARD_MAX: u64 = 131_072;
 pub(super) struct Checkpointer {
     signal: SyncSender<()>,
     thread: JoinHandle<()>,
-}
-
-/// Size of the write-ahead log, in pages of 4 KiB.
-struct LogSize {
-    total: u64,
-    /// Pages that are already in the file.
-    moved: u64,
+    restarts: LogRestarts,
 }
 
 impl Checkpointer {
@@ -43,16 +42,16 @@ impl Checkpointer {
         let thread = std::thread::Builder::new()
             .name("event-store-checkpointer".to_owned())
             .spawn(move || run(&connection, &signals))?;
-        Ok(Self { signal, thread })
+        Ok(Self { signal, thread, restarts: LogRestarts::new() })
     }
 
     /// The writer calls this between transactions.
-    pub(super) fn after_commit(&self, writer: &Connection) -> rusqlite::Result<()> {
+    pub(super) fn after_commit(&mut self, writer: &Connection) -> rusqlite::Result<()> {
         let log = checkpoint(writer, "NOOP")?;
         let unmoved = log.total.saturating_sub(log.moved);
         let finish = log.total >= LOG_PAGES_SOFT_MAX && unmoved <= INLINE_PAGES_MAX;
         if finish || log.total >= LOG_PAGES_HARD_MAX {
-            checkpoint(writer, "PASSIVE")?;
+            self.restarts.restart(writer)?;
         } else if unmoved >= ROUND_PAGES_MIN || log.total >= LOG_PAGES_SOFT_MAX {
             self.request();
         }
@@ -98,11 +97,4 @@ pub(super) fn report(error: &rusqlite::Error) {
             "Cannot checkpoint the write-ahead log of the event store; it grows until a checkpoint works"
         );
     }
-}
-
-fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<LogSize> {
-    let mut statement = connection.prepare_cached(&format!("PRAGMA wal_checkpoint({mode})"))?;
-    // SQLite reports -1 if another checkpoint is running.
-    let pages = |number: i64| u64::try_from(number).unwrap_or(0);
-    statement.query_row([], |row| Ok(LogSize { total: pages(row.get(1)?), moved: pages(row.get(2)?) }))
 }

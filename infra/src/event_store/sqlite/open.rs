@@ -9,7 +9,7 @@ use std::{
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, config::DbConfig};
 use uuid::Uuid;
 
-use super::{errors::SqliteOpenError, rows::UncheckedUpTo};
+use super::{checkpoint::LOG_BYTES_KEPT, errors::SqliteOpenError, rows::UncheckedUpTo};
 use crate::sqlite::keep_plans;
 
 const SCHEMA: &str = include_str!("event_store.sql");
@@ -185,6 +185,7 @@ pub(super) fn writable(path: &Path, page_cache_kib: u32) -> Result<Connection, S
         connection.pragma_update(None, "cache_size", -i64::from(page_cache_kib))?;
         // The checkpointer does this instead.
         connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+        connection.pragma_update(None, "journal_size_limit", LOG_BYTES_KEPT)?;
         Ok(connection)
     };
     open().map_err(|error| SqliteOpenError::from_sqlite(path, error))

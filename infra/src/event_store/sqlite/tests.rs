@@ -18,7 +18,10 @@ use super::{
     stream_index::{StreamIndex, find_from_outside},
     *,
 };
-use crate::event_store::{AppendError, Appended, ExpectedRevision};
+use crate::{
+    event_store::{AppendError, Appended, ExpectedRevision},
+    sqlite::overlapping_reads::{LongRead, OverlappingReads},
+};
 
 type Outcome = Result<Appended, AppendError>;
 
@@ -280,6 +283,37 @@ fn the_write_ahead_log_restarts_under_steady_writes() {
         // Grow the log beyond the size at which it should restart, then write little until it does.
         let is_large = fs::metadata(&log).unwrap().len() > 80 << 20;
         write_bytes(if is_large { 10 } else { 20 << 20 });
+    }
+}
+
+/// Without restarts, the log would take all that is written.
+#[test]
+fn the_write_ahead_log_stays_bounded_while_reads_overlap() {
+    const MIB: u64 = 1 << 20;
+    let mut fixture = writer_fixture(|_| {});
+    let log = fixture.path.with_extension("db-wal");
+    let log_bytes = || fs::metadata(&log).unwrap().len();
+    let mut write_bytes = |bytes| {
+        let event = append(&new_stream(), ExpectedRevision::NoStream, bytes);
+        write(&mut fixture.writer, vec![event]).remove(0).unwrap();
+    };
+    let _reads = OverlappingReads::of(&fixture.path);
+    for _ in 0..600 {
+        write_bytes(1 << 20);
+        assert!(log_bytes() < 320 * MIB, "{} MiB", log_bytes() / MIB);
+    }
+
+    // A backup holds the log. Its growth ends with the backup, and the file shrinks again.
+    let backup = LongRead::of(&fixture.path);
+    for _ in 0..100 {
+        write_bytes(1 << 20);
+    }
+    assert!(log_bytes() > 90 * MIB, "{} MiB", log_bytes() / MIB);
+    drop(backup);
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while log_bytes() > 64 * MIB {
+        assert!(Instant::now() < deadline, "{} MiB", log_bytes() / MIB);
+        write_bytes(10);
     }
 }
 

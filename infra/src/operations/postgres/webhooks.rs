@@ -11,10 +11,9 @@ use postgres_types::ToSql;
 use uuid::Uuid;
 
 use self::columns::{DeliveryStatusColumn, SubscriptionStatusColumn, cell, delivery, subscription};
-use super::{PostgresOperations, reached};
+use super::{PostgresOperations, move_position, reached};
 use crate::{
     event_source::{Partition, Reached},
-    event_store::EventMark,
     operations::{
         OperationsError,
         webhooks::{
@@ -181,7 +180,8 @@ impl WebhookStore for PostgresOperations {
     async fn enqueue(&self, batch: &EnqueueBatch, now: Timestamp) -> Result<EnqueueOutcome, OperationsError> {
         let work = async |client: &mut Object| {
             let transaction = client.transaction().await?;
-            if !move_position(&transaction, batch).await? {
+            let EnqueueBatch { store_id, partition, after, reached, .. } = batch;
+            if !move_position(&transaction, REACTOR, *store_id, partition, *after, reached).await? {
                 return Ok::<_, Fault>(EnqueueOutcome::Overtaken);
             }
             // Before the deliveries, as in `catch_up`: in another order the two could wait for each other.
@@ -369,28 +369,6 @@ fn find(lock: &str) -> String {
     format!(
         "SELECT {SUBSCRIPTION_COLUMNS} FROM webhook_subscriptions WHERE id = $1 AND deleted_at IS NULL {lock}"
     )
-}
-
-/// Returns false if the stored position is not the one that the batch expects.
-async fn move_position(transaction: &Transaction<'_>, batch: &EnqueueBatch) -> Result<bool, Fault> {
-    const MOVE: &str = "UPDATE reactor_positions SET position = $4, last_event = $5
-         WHERE reactor = $1 AND partition = $2 AND store_id = $3 AND position = $6";
-    let begin = format!(
-        "INSERT INTO reactor_positions (reactor, partition, store_id, position, last_event)
-         VALUES ($1, $2, $3, $4, $5) {REPLACE_CURSOR_OF_ANOTHER_LOG}"
-    );
-    let EnqueueBatch { store_id, partition: Partition(partition), reached, after, .. } = batch;
-    let position = reached.position.cast_signed();
-    let last_event = reached.last_event.as_ref().map(EventMark::to_json);
-    let moved = if let Some(after) = after {
-        let values: [&(dyn ToSql + Sync); 6] =
-            [&REACTOR, partition, store_id, &position, &last_event, &after.cast_signed()];
-        transaction.execute(MOVE, &values).await?
-    } else {
-        let values: [&(dyn ToSql + Sync); 5] = [&REACTOR, partition, store_id, &position, &last_event];
-        transaction.execute(&begin, &values).await?
-    };
-    Ok(moved == 1)
 }
 
 /// Returns the number of rows written.

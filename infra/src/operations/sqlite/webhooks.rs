@@ -10,10 +10,9 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehav
 use uuid::Uuid;
 
 use self::columns::{delivery, subscription};
-use super::{SqliteOperations, reached};
+use super::{SqliteOperations, move_position, reached};
 use crate::{
     event_source::{Partition, Reached},
-    event_store::EventMark,
     operations::{
         OperationsError,
         webhooks::{
@@ -143,7 +142,8 @@ impl WebhookStore for SqliteOperations {
     async fn enqueue(&self, batch: &EnqueueBatch, now: Timestamp) -> Result<EnqueueOutcome, OperationsError> {
         let batch = batch.clone();
         self.atomically(move |transaction| {
-            if !move_position(transaction, &batch)? {
+            let EnqueueBatch { store_id, partition, after, reached, .. } = &batch;
+            if !move_position(transaction, REACTOR, *store_id, partition, *after, reached)? {
                 return Ok(EnqueueOutcome::Overtaken);
             }
             let added = insert(transaction, &batch.deliveries, now, OnDuplicate::Keep)?;
@@ -375,26 +375,6 @@ fn stored_position(
          WHERE reactor = ?1 AND store_id = ?2 AND partition = ?3";
     let values = params![REACTOR, store_id, partition.0];
     connection.query_row(SELECT, values, |row| reached(row, 0)).optional()
-}
-
-/// Returns false if the stored position is not the one that the batch expects.
-fn move_position(transaction: &Transaction<'_>, batch: &EnqueueBatch) -> rusqlite::Result<bool> {
-    const MOVE: &str = "UPDATE reactor_positions SET position = ?4, last_event = ?5
-         WHERE reactor = ?1 AND partition = ?2 AND store_id = ?3 AND position = ?6";
-    let position = batch.reached.position.cast_signed();
-    let last_event = batch.reached.last_event.as_ref().map(EventMark::to_json);
-    let (partition, store_id) = (&batch.partition.0, batch.store_id);
-    let moved = if let Some(after) = batch.after {
-        let values = params![REACTOR, partition, store_id, position, last_event, after.cast_signed()];
-        transaction.execute(MOVE, values)?
-    } else {
-        let begin = format!(
-            "INSERT INTO reactor_positions (reactor, partition, store_id, position, last_event)
-             VALUES (?1, ?2, ?3, ?4, ?5) {REPLACE_CURSOR_OF_ANOTHER_LOG}"
-        );
-        transaction.execute(&begin, params![REACTOR, partition, store_id, position, last_event])?
-    };
-    Ok(moved == 1)
 }
 
 /// Returns the number of rows written.

@@ -38,10 +38,17 @@ const MARK_ALL: &str = "UPDATE reservations SET order_ended = true
 /// How often the sweep looks at all reservations.
 const LOOK_AT_ALL_EVERY: Duration = Duration::from_mins(10);
 
-/// When all reservations were last looked at. `None` if marks may be missing: at the start, because the process before
-/// this one may have ended before its marks. Shared by all clones of a writer, or of a reader.
+/// The last look at all reservations. `None` if marks may be missing: at the start, because the process before this one
+/// may have ended before its marks. Shared by all clones of a writer, or of a reader.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Marks(Arc<Mutex<Option<Instant>>>);
+pub(super) struct Marks(Arc<Mutex<Option<Look>>>);
+
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    begun: Instant,
+    /// The losses of connections before it: a server that stopped later may have kept a commit and lost its marks.
+    losses: u64,
+}
 
 impl Marks {
     /// Another process may have owned the partition.
@@ -51,7 +58,7 @@ impl Marks {
 
     /// Marks what a commit has changed. The commit stands if this fails: the next one looks at all reservations.
     pub async fn follow(&self, database: &Database, client: &Object, rows: &Rows) {
-        if self.looked_at_all().is_none() {
+        if self.last_look(database).is_none() {
             return self.look_at_all(database).await;
         }
         if let Err(error) = mark(client, rows).await {
@@ -61,13 +68,13 @@ impl Marks {
 
     /// Looks at all reservations if that was long ago.
     pub async fn look_again(&self, database: &Database) {
-        if self.looked_at_all().is_none_or(|at| at.elapsed() >= LOOK_AT_ALL_EVERY) {
+        if self.last_look(database).is_none_or(|look| look.begun.elapsed() >= LOOK_AT_ALL_EVERY) {
             self.look_at_all(database).await;
         }
     }
 
     async fn look_at_all(&self, database: &Database) {
-        self.set(Some(Instant::now()));
+        self.set(Some(Look { begun: Instant::now(), losses: database.losses() }));
         if let Err(error) = mark_missing(database).await {
             self.failed(&error);
         }
@@ -78,12 +85,13 @@ impl Marks {
         tracing::warn!(%error, "Cannot mark reservations of ended orders; all of them are looked at later");
     }
 
-    fn looked_at_all(&self) -> Option<Instant> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn last_look(&self, database: &Database) -> Option<Look> {
+        let look = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        look.filter(|look| look.losses == database.losses())
     }
 
-    fn set(&self, at: Option<Instant>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    fn set(&self, look: Option<Look>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = look;
     }
 }
 

@@ -1,13 +1,13 @@
 //! Learns of the commits of all processes through a notification channel of the server.
 
-use std::{future::poll_fn, sync::Arc, time::Duration};
+use std::{future::poll_fn, pin::pin, sync::Arc, time::Duration};
 
 use domain::StreamName;
 use tokio_postgres::AsyncMessage;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    postgres::{Connection, Database, Fault},
+    postgres::{Connection, Database, Fault, expect_primary},
     read_models::Waiters,
 };
 
@@ -21,6 +21,9 @@ const SEPARATOR: char = '\n';
 
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+const CHECKED_EVERY: Duration = Duration::from_secs(1);
+/// A server that does not answer a check in this time counts as lost.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Listens on its own connection until dropped. Reconnects after a loss, with back-off.
 #[derive(Debug, Clone)]
@@ -57,24 +60,35 @@ async fn listen(
 ) -> Result<std::convert::Infallible, Fault> {
     let (client, mut connection) = database.connection().await?;
     let listen = format!("LISTEN {CHANGES_CHANNEL}");
-    let mut subscribing = std::pin::pin!(client.batch_execute(&listen));
-    // The client makes progress only while the connection is polled.
-    loop {
-        tokio::select! {
-            biased;
-            subscribed = &mut subscribing => {
-                subscribed?;
-                break;
-            }
-            message = next_message(&mut connection) => drop(message?),
-        }
-    }
+    receive_until(&mut connection, waiters, client.batch_execute(&listen)).await??;
     *pause = PAUSE_MIN;
     // Commits before the LISTEN were not notified.
     waiters.wake_all();
     loop {
-        if let AsyncMessage::Notification(notification) = next_message(&mut connection).await? {
-            wake(waiters, notification.payload());
+        receive_until(&mut connection, waiters, tokio::time::sleep(CHECKED_EVERY)).await?;
+        // Another server may have become the primary, which this one does not say.
+        let checked = tokio::time::timeout(CHECK_TIMEOUT, expect_primary(&client));
+        let silent = |_| Fault::Unavailable("Postgres does not answer".into());
+        receive_until(&mut connection, waiters, checked).await?.map_err(silent)??;
+    }
+}
+
+/// Wakes the callers of each commit until `other` ends. A client makes progress only while its connection is polled.
+async fn receive_until<T>(
+    connection: &mut Connection,
+    waiters: &Waiters,
+    other: impl Future<Output = T>,
+) -> Result<T, Fault> {
+    let mut other = pin!(other);
+    loop {
+        tokio::select! {
+            biased;
+            ended = &mut other => return Ok(ended),
+            message = next_message(connection) => {
+                if let AsyncMessage::Notification(notification) = message? {
+                    wake(waiters, notification.payload());
+                }
+            }
         }
     }
 }

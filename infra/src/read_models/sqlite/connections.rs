@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::mpsc,
+    sync::{Arc, Mutex, PoisonError, mpsc},
     thread::JoinHandle,
     time::Duration,
 };
@@ -16,7 +16,7 @@ use crate::{
     log_limit::LogLimit,
     private_files,
     read_models::{ReadModelError, ddl},
-    sqlite::{self, ReaderError, keep_plans},
+    sqlite::{self, LogRestarts, ReaderError, keep_plans},
 };
 
 /// "Ordv" (view): `PRAGMA application_id` of every file of read models.
@@ -32,7 +32,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(250);
 /// Above this size the writer moves pages during a commit, which delays that commit.
 const WAL_PAGES_MAX: i32 = 65_536;
-const WAL_BYTES_KEPT: i32 = 64 << 20;
+/// Size at which the writer restarts the write-ahead log: 64 MiB, which its file keeps.
+const WAL_PAGES_KEPT: u64 = 16_384;
+const WAL_BYTES_KEPT: i64 = 64 << 20;
 const STATEMENTS_KEPT: usize = 64;
 
 /// Why read models cannot be opened. The text names the file and the remedy.
@@ -180,7 +182,7 @@ impl Writer {
                 job(&mut connection);
             }
             // Leaves one file behind. SQLite does this only if the last connection to close is a writer.
-            checkpoint(&connection, "TRUNCATE");
+            report(sqlite::checkpoint(&connection, "TRUNCATE"));
         };
         let mut writer = Self { jobs: None, writing: None, moving_ends: None, moving: None };
         writer.writing = Some(spawn("read-models-writer", path, run)?);
@@ -237,26 +239,36 @@ fn join(thread: Option<JoinHandle<()>>) {
 /// Moves most pages while the writer works, then lets the writer move the last few: SQLite restarts the log
 /// only if a commit finds no page left in it.
 fn move_pages(connection: &Connection, writer: &mpsc::Sender<Job>, ended: &mpsc::Receiver<()>) {
-    let mut version = None;
+    let (mut version, restarts) = (None, Arc::new(Mutex::new(LogRestarts::new())));
     while ended.recv_timeout(CHECKPOINT_EVERY) == Err(mpsc::RecvTimeoutError::Timeout) {
         let now = connection.pragma_query_value(None, "data_version", |row| row.get::<_, i64>(0)).ok();
         if now == version {
             continue;
         }
         version = now;
-        checkpoint(connection, "PASSIVE");
-        let rest: Job = Box::new(|connection| checkpoint(connection, "PASSIVE"));
+        report(sqlite::checkpoint(connection, "PASSIVE"));
+        let restarts = Arc::clone(&restarts);
+        let rest: Job = Box::new(move |connection| report(move_rest(connection, &restarts)));
         if writer.send(rest).is_err() {
             return;
         }
     }
 }
 
-/// Moves as many pages as readers allow. The next call moves the rest.
-fn checkpoint(connection: &Connection, mode: &str) {
+/// Moves the last pages. The log then restarts with the next commit, if no read uses it; a large log restarts in any case.
+fn move_rest(writer: &Connection, restarts: &Mutex<LogRestarts>) -> rusqlite::Result<()> {
+    let log = sqlite::checkpoint(writer, "PASSIVE")?;
+    if log.total < WAL_PAGES_KEPT {
+        return Ok(());
+    }
+    restarts.lock().unwrap_or_else(PoisonError::into_inner).restart(writer)
+}
+
+/// Logs that pages were not moved. The next call moves them.
+fn report<T>(moved: rusqlite::Result<T>) {
     // On a full disk each one fails.
     static FAILURES: LogLimit = LogLimit::new(Duration::from_secs(1));
-    if let Err(error) = connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()))
+    if let Err(error) = moved
         && let Some(omitted) = FAILURES.pass()
     {
         tracing::warn!(
@@ -294,3 +306,6 @@ impl From<ReadModelsOpenError> for ReadModelError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -79,6 +79,6 @@ async fn skip_reactions(settings: &Settings, log: &dyn EventLog) -> Result<(), F
     let Some(last) = log.last_event().await? else { return Ok(()) };
     let reached = Reached { position: last.position, last_event: Some(EventMark::from(&last)) };
     let operations = stores::open_operations(&settings.read_models(), None, &settings.data_dir)?;
-    operations.positions.save(REACTOR, log.store_id(), &Partition::whole_log(), &reached).await?;
+    operations.positions.save(REACTOR, log.store_id(), &Partition::whole_log(), None, &reached).await?;
     Ok(())
 }

@@ -77,7 +77,8 @@ impl Fixture {
         let mark = self.events[event].0.clone();
         let reached = Reached { position: mark.position, last_event: Some(mark) };
         let partition = Partition::whole_log();
-        self.positions.save(reactor, self.log.store_id(), &partition, &reached).await.unwrap();
+        self.positions.forget(reactor, &partition).await.unwrap();
+        self.positions.save(reactor, self.log.store_id(), &partition, None, &reached).await.unwrap();
     }
 
     async fn lags(&self, checkpoints: Vec<CheckpointRow>, follow_whole_log: bool) -> Vec<Lag> {

@@ -94,11 +94,17 @@ impl Positions for MemoryOperations {
         reactor: &str,
         store_id: Uuid,
         partition: &Partition,
+        known: Option<Position>,
         reached: &Reached,
-    ) -> Result<(), OperationsError> {
+    ) -> Result<bool, OperationsError> {
         let key = (reactor.to_owned(), partition.clone());
         let save = |saved: &mut Saved| {
-            saved.positions.insert(key, (store_id, reached.clone()));
+            let stored = saved.positions.get(&key).filter(|(log, _)| *log == store_id);
+            let moves = stored.map(|(_, reached)| reached.position) == known;
+            if moves {
+                saved.positions.insert(key, (store_id, reached.clone()));
+            }
+            moves
         };
         self.write(save).await
     }

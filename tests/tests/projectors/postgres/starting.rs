@@ -136,14 +136,14 @@ async fn a_process_manager_position_survives_a_rebuild_and_does_not_apply_to_ano
     let (log, partition) = (Uuid::from_u128(1), Partition::whole_log());
     let operations = PostgresOperations::new(bench.connected.clone());
     assert_eq!(operations.load("pm", log, &partition).await.unwrap(), None);
-    operations.save("pm", log, &partition, &7.into()).await.unwrap();
-    operations.save("pm", log, &partition, &9.into()).await.unwrap();
+    operations.save("pm", log, &partition, None, &7.into()).await.unwrap();
+    operations.save("pm", log, &partition, Some(7), &9.into()).await.unwrap();
     bench.rebuild().await;
 
     let elsewhere = PostgresOperations::new(connect(&bench.database).await.unwrap());
     assert_eq!(elsewhere.load("pm", log, &partition).await.unwrap(), Some(9.into()));
     assert_eq!(elsewhere.load("pm", Uuid::from_u128(2), &partition).await.unwrap(), None);
     assert_eq!(elsewhere.load("other", log, &partition).await.unwrap(), None);
-    elsewhere.save("pm", Uuid::from_u128(2), &partition, &3.into()).await.unwrap();
+    elsewhere.save("pm", Uuid::from_u128(2), &partition, None, &3.into()).await.unwrap();
     assert_eq!(elsewhere.load("pm", log, &partition).await.unwrap(), None);
 }
