@@ -1,4 +1,6 @@
 # A private Postgres for `infra/dev/services`: runs the Postgres programs of this machine on its own cluster.
+# ORDERLY_DEV_POSTGRES_BIN names the directory of other programs, which get a cluster of their own. Set it for `up`, `status`
+# and `down` alike.
 # shellcheck shell=bash disable=SC2154
 
 POSTGRES_OLDEST=14
@@ -15,7 +17,7 @@ postgres_up() {
   if [ ! -s "$data/PG_VERSION" ]; then
     postgres_create "$bin" "$data" || return 1
   fi
-  if [ ! -s "$DEV/postgres-client.pem" ]; then
+  if [ ! -s "$(postgres_certificates)-client.pem" ]; then
     postgres_certify "$data" || return 1
   fi
   port=$(cat "$DEV/postgres.port" 2>/dev/null || free_port)
@@ -56,12 +58,16 @@ postgres_status() {
 
 postgres_env() {
   echo "export ORDERLY_TEST_POSTGRES=postgres://$POSTGRES_USER:$(cat "$DEV/postgres.password")@127.0.0.1:$(cat "$DEV/postgres.port")/postgres"
-  echo "export ORDERLY_TEST_POSTGRES_CA=$DEV/postgres-ca.pem"
-  echo "export ORDERLY_TEST_POSTGRES_CLIENT=$DEV/postgres-client.pem"
+  echo "export ORDERLY_TEST_POSTGRES_CA=$(postgres_certificates)-ca.pem"
+  echo "export ORDERLY_TEST_POSTGRES_CLIENT=$(postgres_certificates)-client.pem"
 }
 
 # Prints the directory of the newest Postgres programs of this machine; without one, prints what to install.
 postgres_bin() {
+  if [ -n "${ORDERLY_DEV_POSTGRES_BIN:-}" ]; then
+    echo "$ORDERLY_DEV_POSTGRES_BIN"
+    return
+  fi
   local candidates bin newest='' newest_version=0 version
   candidates=$(ls -d /usr/lib/postgresql/*/bin /usr/pgsql-*/bin /opt/homebrew/opt/postgresql@*/bin /usr/local/opt/postgresql@*/bin 2>/dev/null || true)
   if command -v initdb >/dev/null; then
@@ -85,12 +91,19 @@ postgres_bin() {
 # Prints the directory of the cluster. Postgres refuses to run as root, so root runs it as another user. If
 # that user may not enter the project's directory, the cluster is in /var/tmp.
 postgres_data() {
+  local name=postgres
+  if [ -n "${ORDERLY_DEV_POSTGRES_BIN:-}" ]; then
+    name+=-$(printf %s "$ORDERLY_DEV_POSTGRES_BIN" | cksum | cut -d' ' -f1)
+  fi
   if [ "$(id -u)" != 0 ] || postgres_runuser test -x "$DEV" 2>/dev/null; then
-    echo "$DEV/postgres"
+    echo "$DEV/$name"
   else
-    echo "/var/tmp/orderly-dev-$(printf %s "$ROOT" | cksum | cut -d' ' -f1)/postgres"
+    echo "/var/tmp/orderly-dev-$(printf %s "$ROOT" | cksum | cut -d' ' -f1)/$name"
   fi
 }
+
+# Prints how the names of the cluster's certificates for clients begin.
+postgres_certificates() { echo "$DEV/$(basename "$(postgres_data)")"; }
 
 postgres_create() {
   local bin=$1 data=$2
@@ -120,17 +133,17 @@ postgres_certify() {
   if [ "$(id -u)" = 0 ]; then
     chown "$(postgres_user)" "$data/server.key" "$data/server.crt" "$data/ca.pem"
   fi
-  cp "$made/ca.pem" "$DEV/postgres-ca.pem"
+  cp "$made/ca.pem" "$(postgres_certificates)-ca.pem"
   # Certificate and key in one file.
-  (umask 077; cat "$made/client.crt" "$made/client.key" >"$DEV/postgres-client.pem")
+  (umask 077; cat "$made/client.crt" "$made/client.key" >"$(postgres_certificates)-client.pem")
   rm -r "$made"
 }
 
 # Prints the server's options. Commits are durable as in production, so that benchmarks and crash tests are
-# valid. mmap, because containers often have a small /dev/shm.
+# valid. mmap, because containers often have a small /dev/shm. Keeps write-ahead log for tests that copy the server.
 postgres_settings() {
   printf -- '-c %s ' listen_addresses=127.0.0.1 port="$1" unix_socket_directories= max_connections=200 \
-    shared_buffers=256MB max_wal_size=4GB dynamic_shared_memory_type=mmap ssl=on ssl_ca_file=ca.pem
+    shared_buffers=256MB max_wal_size=4GB wal_keep_size=256MB dynamic_shared_memory_type=mmap ssl=on ssl_ca_file=ca.pem
 }
 
 # Runs a command as the owner of the cluster, in a directory that this user may enter.

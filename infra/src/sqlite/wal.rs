@@ -33,19 +33,21 @@ pub(crate) fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Resul
 pub(crate) struct LogRestarts {
     /// No commit waits for reads before this time.
     waits_from: Instant,
+    /// The pause after the next wait for a longer read.
+    pause: Duration,
 }
 
-/// The longest wait for reads under way. SQLite waits up to three times: for the locks that keep pages from being moved,
-/// and for those that keep the log from being restarted.
-const WAIT: Duration = Duration::from_millis(50);
-/// The pause after a wait for a longer read, such as a backup.
-const PAUSE: Duration = Duration::from_secs(5);
+/// The longest wait for reads under way.
+const WAIT: Duration = Duration::from_millis(100);
+/// The pause after a wait for a longer read, doubled each time: a backup of an hour delays one commit a minute.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_mins(1);
 /// The time limit of a new connection of rusqlite.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl LogRestarts {
     pub fn new() -> Self {
-        Self { waits_from: Instant::now() }
+        Self { waits_from: Instant::now(), pause: PAUSE_MIN }
     }
 
     /// Moves all pages and lets the next commit begin at the start of the log, or moves what long reads allow. `writer`
@@ -58,7 +60,10 @@ impl LogRestarts {
         let restarted = checkpoint(writer, "RESTART");
         writer.busy_timeout(BUSY_TIMEOUT)?;
         if restarted?.is_held {
-            self.waits_from = Instant::now() + PAUSE;
+            self.waits_from = Instant::now() + self.pause;
+            self.pause = (self.pause * 2).min(PAUSE_MAX);
+        } else {
+            self.pause = PAUSE_MIN;
         }
         Ok(())
     }

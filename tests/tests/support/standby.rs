@@ -61,7 +61,7 @@ impl Standby {
         assert!(copied, "the server cannot be copied");
         let options = format!(
             "-c port={port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c max_connections=200 \
-             -c shared_buffers=32MB -c dynamic_shared_memory_type=mmap -c fsync=off"
+             -c shared_buffers=32MB -c wal_keep_size=256MB -c dynamic_shared_memory_type=mmap -c fsync=off"
         );
         let data = standby.data();
         let started = standby.run(

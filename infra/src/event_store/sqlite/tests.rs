@@ -298,9 +298,11 @@ fn the_write_ahead_log_stays_bounded_while_reads_overlap() {
         write(&mut fixture.writer, vec![event]).remove(0).unwrap();
     };
     let _reads = OverlappingReads::of(&fixture.path);
-    for _ in 0..600 {
+    for _ in 0..400 {
         write_bytes(1 << 20);
-        assert!(log_bytes() < 320 * MIB, "{} MiB", log_bytes() / MIB);
+        // 100 MiB a second at most. The writer restarts the log between the rounds of the checkpointer.
+        std::thread::sleep(Duration::from_millis(10));
+        assert!(log_bytes() < 256 * MIB, "{} MiB", log_bytes() / MIB);
     }
 
     // A backup holds the log. Its growth ends with the backup, and the file shrinks again.
