@@ -81,12 +81,7 @@ pub fn context(caller: &str, path: &str, key: String, content: &impl Serialize) 
 fn fingerprint(content: &impl Serialize) -> String {
     let json =
         serde_json::to_vec(content).expect("request types have string keys and no failing serializers");
-    let digest = Sha256::digest(&json);
-    digest.iter().fold(String::with_capacity(64), |mut hex, byte| {
-        use std::fmt::Write;
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    hex::encode(Sha256::digest(&json))
 }
 
 #[cfg(test)]

@@ -10,7 +10,6 @@ pub mod event_source;
 pub mod event_store;
 pub mod external_sort;
 pub mod health;
-pub mod hex;
 pub mod http;
 mod http_client;
 pub mod kafka;

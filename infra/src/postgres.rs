@@ -16,8 +16,8 @@ use deadpool_postgres::{
 use tokio_postgres::{Client, Socket, tls::MakeTlsConnect};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use self::{breaker::Breaker, primary::Losses};
 pub use self::options::{PostgresOptions, UrlError};
+use self::{breaker::Breaker, primary::Losses};
 pub(crate) use self::{fault::Fault, primary::expect_primary, timestamptz::Timestamptz};
 use crate::measurements::{
     Counter, Gauge, POSTGRES_CONNECTION_FAILURES, POSTGRES_CONNECTION_WAITS, POSTGRES_CONNECTIONS_IN_USE,

@@ -4,8 +4,7 @@
 //! and column, so a text that was moved to another row does not open. Stored texts without this prefix are plain.
 
 use std::{
-    fmt::{self, Write as _},
-    fs,
+    fmt, fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -191,11 +190,7 @@ impl SecretKey {
 
     fn of_bytes(bytes: &[u8]) -> Option<Self> {
         let digest = Sha256::digest(bytes);
-        let mut id = String::new();
-        for byte in digest.iter().take(KEY_ID_BYTES) {
-            // Writing to a string cannot fail.
-            let _ = write!(id, "{byte:02x}");
-        }
+        let id = hex::encode(&digest[..KEY_ID_BYTES]);
         let key = RandomizedNonceKey::new(&AES_256_GCM, bytes).ok()?;
         Some(Self { id: KeyId(id), key })
     }

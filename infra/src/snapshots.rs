@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use self::commands::CommandIndex;
-use crate::{hex::hex, private_files};
+use crate::private_files;
 
 /// Snapshot files of one log. The methods block: do not call them on an async worker.
 #[derive(Debug)]
@@ -126,7 +126,7 @@ impl SnapshotStore {
 }
 
 fn hex_sha256(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
+    hex::encode(Sha256::digest(bytes))
 }
 
 #[cfg(test)]

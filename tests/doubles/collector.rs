@@ -120,19 +120,15 @@ fn received(span: Span, process: &BTreeMap<String, String>) -> CollectedSpan {
     CollectedSpan {
         kind: span.kind(),
         is_failed: span.status.is_some_and(|status| status.code() == SpanStatus::Error),
-        trace_id: hex(&span.trace_id),
-        span_id: hex(&span.span_id),
-        parent_span_id: hex(&span.parent_span_id),
+        trace_id: hex::encode(&span.trace_id),
+        span_id: hex::encode(&span.span_id),
+        parent_span_id: hex::encode(&span.parent_span_id),
         name: span.name,
         start: span.start_time_unix_nano,
         end: span.end_time_unix_nano,
         attributes: texts(span.attributes),
         process: process.clone(),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 fn texts(attributes: Vec<KeyValue>) -> BTreeMap<String, String> {

@@ -124,9 +124,8 @@ async fn a_position_that_is_not_the_known_one_is_kept(fixture: impl Fixture) {
     assert_eq!(positions.load("pm", LOG, &whole_log()).await.unwrap(), Some(reached(9)));
     // The position of another log is replaced, and not taken for one of this log.
     let other_log = Uuid::from_u128(2);
-    let save_other = async |known| {
-        positions.save("pm", other_log, &whole_log(), known, &reached(1)).await.unwrap()
-    };
+    let save_other =
+        async |known| positions.save("pm", other_log, &whole_log(), known, &reached(1)).await.unwrap();
     assert!(!save_other(Some(9)).await && save_other(None).await);
 }
 

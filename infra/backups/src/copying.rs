@@ -110,7 +110,7 @@ impl Staging {
     /// have staging directories of their own.
     fn make(place: Option<&Path>, data_dir: &Path) -> Result<Self, BackupError> {
         let owner = fs::canonicalize(data_dir).map_err(BackupError::io(data_dir))?;
-        let digits = storage::hexadecimal(&Sha256::digest(owner.as_os_str().as_encoded_bytes()));
+        let digits = hex::encode(Sha256::digest(owner.as_os_str().as_encoded_bytes()));
         let path = place.unwrap_or(data_dir).join(format!(".unfinished-backup-{}", &digits[..8]));
         match fs::remove_dir_all(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(BackupError::io(&path)(error)),

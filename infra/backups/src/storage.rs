@@ -1,7 +1,6 @@
 //! Writes backups to a place, lists them, and fetches them.
 
 use std::{
-    fmt::Write as _,
     fs::{self, File},
     io::{self, BufWriter, Read, Write},
     path::{Path as FilePath, PathBuf},
@@ -224,7 +223,7 @@ impl Storage {
         }
         let file = target.into_inner().map_err(|error| BackupError::io(to)(error.into_error()))?;
         file.sync_all().map_err(BackupError::io(to))?;
-        Ok((bytes, hexadecimal(&hash.finalize())))
+        Ok((bytes, hex::encode(hash.finalize())))
     }
 
     /// Deletes a backup: the manifest first, so that no incomplete backup looks complete.
@@ -291,15 +290,7 @@ pub(crate) fn entry(part: Part, directory: &FilePath) -> Result<FileEntry, Backu
             bytes += read as u64;
         }
         file.sync_all()?;
-        Ok(FileEntry { part, bytes, sha256: hexadecimal(&hash.finalize()) })
+        Ok(FileEntry { part, bytes, sha256: hex::encode(hash.finalize()) })
     };
     hashed().map_err(BackupError::io(&path))
-}
-
-pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut digits, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(digits, "{byte:02x}");
-        digits
-    })
 }

@@ -11,8 +11,6 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use sha2::{Digest, Sha256};
 use tower_http::compression::CompressionLayer;
 
-use crate::hex::hex;
-
 /// Longest answer that gets a tag, in bytes. A page of a list is shorter.
 const TAGGED_BYTES_MAX: usize = 64 << 20;
 /// Bytes of the hash in a tag.
@@ -36,7 +34,7 @@ async fn tag(request: Request, next: Next) -> Response {
     };
     let hash = Sha256::digest(&bytes);
     // Weak: an answer with the same content may be compressed.
-    let tag = format!("W/\"{}\"", hex(&hash[..TAG_BYTES]));
+    let tag = format!("W/\"{}\"", hex::encode(&hash[..TAG_BYTES]));
     let value = HeaderValue::from_str(&tag).expect("hex digits are visible ASCII");
     parts.headers.insert(header::ETAG, value);
     if has_content(&known, &tag) {

@@ -151,8 +151,10 @@ impl Positions for SqliteOperations {
         reached: &Reached,
     ) -> Result<bool, OperationsError> {
         let (reactor, partition, reached) = (reactor.to_owned(), partition.clone(), reached.clone());
-        self.with(move |connection| move_position(connection, &reactor, store_id, &partition, known, &reached))
-            .await
+        self.with(move |connection| {
+            move_position(connection, &reactor, store_id, &partition, known, &reached)
+        })
+        .await
     }
 
     async fn saved(&self, store_id: Uuid) -> Result<Vec<SavedPosition>, OperationsError> {

@@ -184,10 +184,7 @@ async fn ten_bad_rows_among_thousands_are_listed_and_the_rest_is_imported() {
 /// What version 04cad99 sends for this file: all stock at once, then each order, under keys of the content.
 async fn import_as_earlier_versions_did(server: &Server, content: &str, orders: &[&str]) -> String {
     let digest = Sha256::digest(content.as_bytes());
-    let id = digest[..16].iter().fold(String::new(), |mut hex, byte| {
-        write!(hex, "{byte:02x}").unwrap();
-        hex
-    });
+    let id = hex::encode(&digest[..16]);
     let reference = format!("import/{id}");
     let receipt =
         |sku: &str, quantity: u32| json!({"sku": sku, "quantity": quantity, "reference": reference});

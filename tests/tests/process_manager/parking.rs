@@ -183,6 +183,7 @@ async fn a_parked_reaction_that_its_store_has_lost_is_run_again() {
     shop.until_all_reacted().await;
 
     shop.lose_parked(order.into()).await;
+    until_none_is_parked(&shop).await;
     shop.save_reacted_up_to(before).await;
     shop.store.heal(order);
     // The next saved position shows the loss.

@@ -124,7 +124,8 @@ impl Standby {
 
     /// Stops as in a crash.
     pub fn stop(&mut self) {
-        self.is_stopped = self.run("pg_ctl", &["stop", "--mode=immediate", "--silent", "--pgdata", &self.data()]);
+        self.is_stopped =
+            self.run("pg_ctl", &["stop", "--mode=immediate", "--silent", "--pgdata", &self.data()]);
     }
 
     pub async fn client(&self, database: &TestDatabase) -> Client {

@@ -3,6 +3,7 @@
 //! Source: docs.stripe.com/webhooks/signature.
 
 use domain::Timestamp;
+use hex::FromHex;
 use hmac::{Hmac, KeyInit, Mac};
 use http::HeaderMap;
 use serde::de::DeserializeOwned;
@@ -36,7 +37,7 @@ impl<'h> Signed<'h> {
         for (name, value) in members {
             match name {
                 "t" => time = Some(value),
-                "v1" => signatures.extend(decode_hex(value)),
+                "v1" => signatures.extend(<[u8; 32]>::from_hex(value)),
                 // Ignores other schemes, such as `v0` of test events.
                 _ => {}
             }
@@ -61,19 +62,6 @@ impl<'h> Signed<'h> {
         let matches = self.signatures.iter().any(|signature| mac.clone().verify_slice(signature).is_ok());
         if matches { Ok(()) } else { Err(NoticeError::WrongSignature) }
     }
-}
-
-/// Decodes 64 hex digits, the length of a signature.
-fn decode_hex(text: &str) -> Option<[u8; 32]> {
-    let digits = text.as_bytes();
-    if digits.len() != 64 || !digits.iter().all(u8::is_ascii_hexdigit) {
-        return None;
-    }
-    let mut bytes = [0; 32];
-    for (index, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(2 * index..2 * index + 2)?, 16).ok()?;
-    }
-    Some(bytes)
 }
 
 /// Decodes an event about a payment of this platform.

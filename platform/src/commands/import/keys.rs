@@ -2,7 +2,6 @@
 
 use std::{fmt, fmt::Write as _, str::FromStr};
 
-use infra::hex::hex;
 use sha2::{Digest, Sha256};
 
 /// Most characters of a name as it is in a key. A key has at most 255, and prefix and suffix need room.
@@ -91,7 +90,7 @@ pub fn percent_encoded(name: &str) -> String {
 
 /// SHA-256 in hex.
 pub fn hex_of(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
+    hex::encode(Sha256::digest(bytes))
 }
 
 #[cfg(test)]

@@ -11,7 +11,6 @@ use std::{
 
 use csv::StringRecord;
 use encoding_rs::Encoding;
-use infra::hex::hex;
 use sha2::{Digest, Sha256};
 
 use super::decoding::{TextEncoding, TextReader};
@@ -159,7 +158,7 @@ impl<R: Read> Table<R> {
         let (_, text) = self.reader.into_inner().content.into_inner();
         let text = text.into_inner();
         let encoding = text.encoding();
-        let id = hex(&text.into_inner().hash.finalize()[..16]);
+        let id = hex::encode(&text.into_inner().hash.finalize()[..16]);
         TableEnd { id, encoding }
     }
 }

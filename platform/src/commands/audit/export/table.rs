@@ -6,7 +6,6 @@ use std::{
     path::Path,
 };
 
-use infra::hex::hex;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -81,7 +80,7 @@ impl Table {
             RowWriter::Jsonl(writer) => writer.into_inner()?,
         };
         file.sync_all()?;
-        let sha256 = hex(&hash.finalize());
+        let sha256 = hex::encode(hash.finalize());
         Ok(FileEntry { name: self.name, rows: self.rows, bytes, sha256, sums })
     }
 }
