@@ -3,7 +3,8 @@
 Two processes in Python and two in Java keep the tables of examples/consumers in a database each. Each language loses a
 process by SIGKILL KILLS times, and every tenth time one is frozen until the group has given its partitions away. The
 platform is killed too, so that the topics have aborted transactions. Then compares the tables with the log and with the
-query API. At last a message that is no event must stop its partition, and no other.
+query API. The consumers then read the same events again, from topics with another prefix, which must change nothing. At
+last a message that is no event must stop its partition, and no other.
 """
 
 import collections
@@ -31,6 +32,7 @@ SEED = int(os.environ.get("SEED", random.randrange(1 << 32)))
 BROKERS = os.environ["ORDERLY_TEST_KAFKA"].removeprefix("kafka://")
 POSTGRES = os.environ["ORDERLY_TEST_POSTGRES"]
 NAME = f"foreign_{os.getpid()}"
+NEW_PREFIX = f"{NAME}_again"
 CONSUMERS = "examples/consumers"
 SESSION_S = 3
 PATIENCE_S = 120
@@ -42,7 +44,7 @@ class Member:
 
     def __init__(self, language, url, home):
         self.language, self.log = language, open(os.path.join(home, f"{language}.log"), "ab")
-        self.environment = {**os.environ, "KAFKA_BROKERS": BROKERS, "TOPIC_PREFIX": NAME, "GROUP": f"{NAME}.{language}",
+        self.environment = {**os.environ, "KAFKA_BROKERS": BROKERS, "GROUP": f"{NAME}.{language}",
                             "SESSION_TIMEOUT_MS": str(SESSION_S * 1000)}
         if language == "python":
             self.command = [sys.executable, f"{CONSUMERS}/python/consumer.py"]
@@ -55,7 +57,8 @@ class Member:
                                                 f"?user={server.username}&password={server.password}")
         self.start()
 
-    def start(self):
+    def start(self, prefix=NAME):
+        self.environment["TOPIC_PREFIX"] = prefix
         self.process = subprocess.Popen(self.command, env=self.environment, stdout=self.log, stderr=self.log)
 
     def signal(self, number):
@@ -140,6 +143,8 @@ class Shop:
         skus = draw.sample(SKUS, draw.randint(1, 3)) + (["SOLD-OUT"] if draw.random() < 0.05 else [])
         lines = [{"sku": sku, "quantity": draw.randint(1, 5), "unit_price": draw.randint(1, 5000)} for sku in skus]
         body = {"currency": draw.choice(["EUR", "GBP"]), "lines": lines, "payment": {"method": f"card-{key}"}}
+        if draw.random() < 0.2:
+            body |= {"metadata": {"channel": "app"}, "adjustments": [{"kind": "tax", "code": "VAT", "amount": 19}]}
         answer = self.send("/v1/orders", body, key)
         # 409: it has a SKU without stock, and is rejected.
         assert answer.status in (201, 409) and "order_id" in answer.body, (answer.status, answer.body)
@@ -242,6 +247,19 @@ def compare_rows(group, server):
     assert all(sum for sums in wanted.values() for sum in sums), wanted
 
 
+def compare(server, groups):
+    """Returns the events of the log."""
+    wait_until_drained(server)
+    logged = logged_events(server)
+    for group in groups:
+        with contextlib.suppress(SystemExit):
+            until("all events", lambda: group.rows("SELECT count(*) FROM events")[0][0] >= len(logged), PATIENCE_S)
+        compare_events(group, logged)
+        compare_rows(group, server)
+        assert not group.rows("SELECT * FROM partitions WHERE stopped IS NOT NULL")
+    return logged
+
+
 def check_schemas(logged):
     """The schemas of docs/asyncapi.json accept the data of every event."""
     messages = json.load(open("docs/asyncapi.json"))["components"]["messages"]
@@ -251,27 +269,47 @@ def check_schemas(logged):
         assert problem is None, f"docs/asyncapi.json: {type_name} of {stream}: {problem.message} at {problem.json_path}"
 
 
+def check_new_prefix(server, groups, shop):
+    """The log is published again under another prefix. The consumers keep their rows and begin at offset 0."""
+    server.stop()
+    server.settings["ORDERLY_BUS"] = f"kafka://{BROKERS}?prefix={NEW_PREFIX}"
+    server.start()
+    for group in groups:
+        for member in group.members:
+            member.stop()
+            member.start(NEW_PREFIX)
+    place_some(shop, "again")
+    logged = compare(server, groups)
+    for group in groups:
+        read = group.rows(f"SELECT sum(next_offset) FROM partitions WHERE topic LIKE '{NEW_PREFIX}.%'")[0][0]
+        assert read >= len(logged), f"{group.language} has not read the topics again: {read} of {len(logged)}"
+
+
 def check_stop(groups, shop):
     """A message that is no event stops its partition before it. The other partitions go on."""
-    topic, sent = f"{NAME}.orders", []
+    topic, sent = f"{NEW_PREFIX}.orders", []
     producer = confluent_kafka.Producer({"bootstrap.servers": BROKERS})
     producer.produce(topic, b"{}", partition=0, on_delivery=lambda error, message: sent.append((error, message)))
     producer.flush()
     assert sent[0][0] is None, sent
     offset = sent[0][1].offset()
-    rest = "SELECT sum(next_offset) FROM partitions WHERE topic LIKE '%.orders' AND partition <> 0"
-    before = {group.language: group.rows(rest)[0][0] for group in groups}
-    draw = random.Random(f"{SEED} stop")
-    for number in range(100):
-        shop.place(draw, f"stop-{number}")
+    others = f"SELECT sum(next_offset) FROM partitions WHERE topic = '{topic}' AND partition <> 0"
+    before = {group.language: group.rows(others)[0][0] for group in groups}
+    place_some(shop, "stop")
     for group in groups:
         stopped = lambda: group.rows("SELECT topic, partition, next_offset, stopped FROM partitions WHERE stopped IS NOT NULL")
         until(f"{group.language} has stopped the partition", stopped, PATIENCE_S)
-        until(f"{group.language} reads the others", lambda: group.rows(rest)[0][0] > before[group.language], PATIENCE_S)
+        until(f"{group.language} reads the others", lambda: group.rows(others)[0][0] > before[group.language], PATIENCE_S)
         (stopped_topic, partition, next_offset, reason), = stopped()
         # Between the last event and this message is at least the marker of a transaction.
         assert (stopped_topic, partition) == (topic, 0) and next_offset < offset, stopped()
         assert f"the message at offset {offset}: " in reason, reason
+
+
+def place_some(shop, name):
+    draw = random.Random(f"{SEED} {name}")
+    for number in range(100):
+        shop.place(draw, f"{name}-{number}")
 
 
 def run(server, groups):
@@ -281,8 +319,7 @@ def run(server, groups):
     disturbing = [threading.Thread(target=group.disturb) for group in groups]
     for thread in disturbing:
         thread.start()
-    kills = 0
-    draw = random.Random(f"{SEED} platform")
+    kills, draw = 0, random.Random(f"{SEED} platform")
     while any(thread.is_alive() for thread in disturbing):
         time.sleep(draw.uniform(5, 40))
         server.process.kill()
@@ -293,24 +330,19 @@ def run(server, groups):
     for party in (shop, *groups):
         if party.failure:
             raise party.failure
-    wait_until_drained(server)
-    logged = logged_events(server)
-    for group in groups:
-        with contextlib.suppress(SystemExit):
-            until("all events", lambda: group.rows("SELECT count(*) FROM events")[0][0] >= len(logged), PATIENCE_S)
-        compare_events(group, logged)
-        compare_rows(group, server)
-        assert not group.rows("SELECT * FROM partitions WHERE stopped IS NOT NULL")
+    logged = compare(server, groups)
     check_schemas(logged)
     print(f"{shop.orders} orders, {len(logged)} events, the platform killed {kills} times")
     for group in groups:
         text = group.members[0].logged()
         print(f"{group.language}: killed {KILLS} times, equals the log; {len(re.findall('reads ', text))} assignments, "
               f"{len(re.findall('has moved', text))} batches refused because another process had read on")
+    check_new_prefix(server, groups, shop)
     check_stop(groups, shop)
     for group in groups:
         for member in group.members:
             member.stop()
+    print("The same events under another prefix changed nothing, and a message that is no event stopped its partition only")
 
 
 def main():

@@ -4,6 +4,7 @@
 mod asyncapi;
 mod examples;
 mod page;
+mod schema;
 
 use std::{fs, path::PathBuf};
 

@@ -1,15 +1,10 @@
-//! Writes docs/asyncapi.json: AsyncAPI 3.0. Schemas are derived from the golden files. A member is optional
-//! if the minimal form of the event lacks it or has null.
+//! Writes docs/asyncapi.json: AsyncAPI 3.0.
 
 use domain::RecordedEvent;
 use infra::kafka::{KafkaConfig, Topic, message};
 use serde_json::{Map, Value, json};
-use uuid::Uuid;
 
-use super::{
-    STORE_ID,
-    examples::{examples, full, minimal},
-};
+use super::{STORE_ID, examples, schema::schema};
 
 pub fn document() -> String {
     let config: KafkaConfig = "kafka://localhost:9092".parse().unwrap();
@@ -59,8 +54,6 @@ fn bindings(config: &KafkaConfig) -> Value {
 }
 
 fn message_of(event: &RecordedEvent) -> Value {
-    let full: Value = serde_json::from_slice(&full(&event.type_name).unwrap()).unwrap();
-    let minimal = minimal(&event.type_name).map(|golden| serde_json::from_slice(&golden).unwrap());
     let headers: Map<String, Value> = message::headers(event, STORE_ID)
         .into_iter()
         .map(|(name, value)| (name.to_owned(), String::from_utf8(value).unwrap().into()))
@@ -70,7 +63,7 @@ fn message_of(event: &RecordedEvent) -> Value {
         "name": event.type_name,
         "contentType": "application/json",
         "traits": [{ "$ref": "#/components/messageTraits/cloudevent" }],
-        "payload": schema(&full, minimal.as_ref()),
+        "payload": schema(&event.type_name),
         "examples": [{ "headers": headers, "payload": payload }],
     })
 }
@@ -106,52 +99,4 @@ fn cloudevent() -> Value {
             "bindingVersion": "0.5.0",
         }},
     })
-}
-
-/// The schema of a value. `minimal` is the same value without its optional members.
-fn schema(full: &Value, minimal: Option<&Value>) -> Value {
-    match full {
-        Value::Object(members) => {
-            let least = minimal.and_then(Value::as_object).unwrap_or(members);
-            let required: Vec<&String> = members
-                .keys()
-                .filter(|name| least.get(*name).is_some_and(|value| !value.is_null()))
-                .collect();
-            let properties: Map<String, Value> = members
-                .iter()
-                .map(|(name, value)| {
-                    let mut schema = schema(value, least.get(name).filter(|value| !value.is_null()));
-                    if least.get(name).is_some_and(Value::is_null) {
-                        schema["type"] = json!([schema["type"], "null"]);
-                    }
-                    (name.clone(), schema)
-                })
-                .collect();
-            json!({ "type": "object", "required": required, "properties": properties })
-        }
-        Value::Array(items) => {
-            // A member is optional if some item lacks it.
-            let members = items.iter().filter_map(Value::as_object);
-            let all: Map<String, Value> = members.clone().flat_map(Clone::clone).collect();
-            let common: Map<String, Value> = all
-                .iter()
-                .filter(|(name, _)| members.clone().all(|item| item.contains_key(*name)))
-                .map(|(name, value)| (name.clone(), value.clone()))
-                .collect();
-            let item = match items.first() {
-                Some(Value::Object(_)) => schema(&Value::Object(all), Some(&Value::Object(common))),
-                Some(item) => schema(item, None),
-                None => json!({}),
-            };
-            json!({ "type": "array", "items": item })
-        }
-        Value::String(text) if Uuid::try_parse(text).is_ok() => json!({ "type": "string", "format": "uuid" }),
-        Value::String(text) if text.parse::<domain::Timestamp>().is_ok() => {
-            json!({ "type": "string", "format": "date-time" })
-        }
-        Value::String(_) => json!({ "type": "string" }),
-        Value::Number(_) => json!({ "type": "integer" }),
-        Value::Bool(_) => json!({ "type": "boolean" }),
-        Value::Null => json!({}),
-    }
 }

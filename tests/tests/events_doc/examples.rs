@@ -156,15 +156,20 @@ fn stored_form(type_name: &str) -> Vec<u8> {
     }
 }
 
-/// The golden file with every member, also those that a later build added.
-pub fn full(type_name: &str) -> Option<Vec<u8>> {
-    later(type_name).or_else(|| golden(type_name))
+/// True if the event can be read from storage.
+pub(super) fn decodes(type_name: &str, data: &[u8]) -> bool {
+    match type_name.split('.').next() {
+        Some("stock") => StockEvent::from_json(type_name, data).is_ok(),
+        Some("order") => OrderEvent::from_json(type_name, data).is_ok(),
+        Some("receipt") => ReceiptEvent::from_json(type_name, data).is_ok(),
+        Some("exchange") => ExchangeEvent::from_json(type_name, data).is_ok(),
+        _ => PaymentEvent::from_json(type_name, data).is_ok(),
+    }
 }
 
-/// The golden file with the required members only; `None` if all are required.
-pub fn minimal(type_name: &str) -> Option<Vec<u8>> {
-    let of_first_build = || later(type_name).and(golden(type_name));
-    golden(&format!("{type_name}.minimal")).or_else(of_first_build)
+/// The golden file with every member, also those that a later build added.
+fn full(type_name: &str) -> Option<Vec<u8>> {
+    later(type_name).or_else(|| golden(type_name))
 }
 
 /// The golden file with the members that a later build added, beside those of the first form.
@@ -174,10 +179,26 @@ fn later(type_name: &str) -> Option<Vec<u8>> {
         .find_map(|form| golden(&format!("{type_name}.{form}")))
 }
 
+/// Every golden file of a type, such as `order.placed.v1.json` and `order.placed.v1.minimal.json`.
+pub(super) fn forms(type_name: &str) -> Vec<Value> {
+    let names =
+        fs::read_dir(golden_folder()).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+    let is_form = |name: &String| name.strip_prefix(type_name).is_some_and(|rest| rest.starts_with('.'));
+    let mut names: Vec<String> = names.filter(is_form).collect();
+    names.sort_unstable();
+    names
+        .iter()
+        .map(|name| serde_json::from_slice(&fs::read(golden_folder().join(name)).unwrap()).unwrap())
+        .collect()
+}
+
 /// The content of a golden file, such as `order.placed.v1` or `order.placed.v1.minimal`.
 fn golden(name: &str) -> Option<Vec<u8>> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../domain/golden");
-    fs::read(folder.join(format!("{name}.json"))).ok()
+    fs::read(golden_folder().join(format!("{name}.json"))).ok()
+}
+
+fn golden_folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../domain/golden")
 }
 
 #[test]

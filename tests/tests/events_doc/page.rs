@@ -6,8 +6,7 @@ use infra::kafka::{KafkaConfig, Topic, message};
 
 use super::{STORE_ID, examples, examples::is_earlier_version, shown};
 
-const INTRODUCTION: &str = "\
-# Events in Kafka
+const INTRODUCTION: &str = r##"# Events in Kafka
 
 With `ORDERLY_BUS=kafka://…` the relay publishes every event of the event store to Kafka. Any consumer may read them.
 This page is the contract; [asyncapi.json](asyncapi.json) is the same contract for tools. A test generates this page from
@@ -34,10 +33,51 @@ The topic `orderly.relay` is internal: the relay stores its progress there. Do n
 Read with `isolation.level=read_committed`: each event then appears exactly once, even after a crash of the relay. Many
 clients default to `read_uncommitted`, which also delivers aborted sends and their repetitions. Offsets have gaps at the
 ends of transactions. Your consumer processes events at least once, unless it stores its offsets in one transaction with
-its results. Detect repetitions by `ce_id`, which never changes. `ce_revision` increases by 1 within a stream.
+its results, as [below](#into-a-database-exactly-once). Detect repetitions by `ce_id`, which never changes. `ce_revision`
+increases by 1 within a stream.
 
 Later versions may add members to an event. Any other change creates a new type (`….v2`), and Orderly no longer writes
 the old type. Orderly never rewrites existing events. Ignore members and types that you do not know.
+
+## Into a database, exactly once
+
+[examples/consumers](../examples/consumers/README.md) follows these rules, in Python and in Java. Copy one of them, and
+replace its tables by yours. `tests/scripts/foreign-consumers.sh` kills each 50 times under load, and compares its tables
+with the log.
+
+1. Store the offset in your database, in the transaction that stores the rows. A crash then undoes both or neither. The
+   offsets of the group cannot do this: they are committed to Kafka before or after your transaction. A crash between the
+   two loses the rows of a batch, or stores them twice.
+2. Use the group only to share the partitions, and turn its automatic commit off. When the group assigns a partition, read
+   its offset from your database and seek there. Set `auto.offset.reset` to `none` (librdkafka: `error`). A topic that
+   lacks your offset was made anew, and every jump would lose or repeat events.
+3. In each transaction, first lock the row of the offset. Compare it with the offset that this process has reached. If
+   they differ, store nothing and seek to the stored one. A process that was frozen still believes that it has its
+   partitions, and Kafka cannot keep it from writing to your database.
+4. Refuse repetitions and gaps: keep stream, `ce_revision` and `ce_id` of each event. The same revision with the same id is
+   a repetition: skip it. The same revision with another id, or a revision without the one before it, means that events are
+   lost: stop. To save space, keep only the last revision and id of each stream.
+5. At a message that you cannot use, store the messages before it and stop its partition. Say so where people look. The
+   other partitions go on. Never skip it, because later events of its stream build on it.
+6. Repeat a transaction that ends with a deadlock or a serialization failure: two processes may add to the same sum.
+7. Change nothing but this database. To send a mail or a request for an event, insert a row for it, and let another program
+   send it under the event's `ce_id`.
+
+**Order.** Streams in different partitions have no order: a payment can arrive before its order, and hours before it
+if a partition has stopped. Give each stream rows of its own, without foreign keys to those of other streams, and join them
+in queries. A reader that needs the order of the whole log reads `GET /v1/events` or the [feed](http.md#events) instead.
+
+**Another prefix.** After a restore, or to change the number of partitions, operators fill
+[other topics](operating.md#kafka). Their offsets are others too. After a restore, the log can lack events that you have
+stored: fill a new database, as another group, and let your readers change to it when it has caught up. If `ce_source` is
+the same as before, you may keep the database: key the offsets by the name of the topic, begin at 0, and rule 4 skips
+every event that you have.
+
+**What is proven.** `orderly audit verify` compares Orderly's own read models with the log. With Kafka they come from the
+same topics, so a clean result also shows that the topics delivered every event. It does not read your tables. To compare
+them, take an instant: the manifest of [`orderly audit export --to TIME`](audit.md#export) counts the events of each
+type that were recorded before it, `orderly audit totals --at TIME` sums orders and money, and `GET /v1/sales` sums SKUs and
+days.
 
 ## Messages
 
@@ -64,8 +104,29 @@ same JSON bytes as in the event store. The timestamp is the time of recording, i
 
 Amounts are integers in minor units of the order's currency. [http.md](http.md) describes the other kinds of values.
 
+## Schemas
+
+[asyncapi.json](asyncapi.json) has the JSON Schema (draft 7) of each type's data, as `payload` of `components.messages.TYPE`.
+A member is required if Orderly itself cannot read an event of this type without it. Other members are permitted.
+
+```sh
+jq '.components.messages["order.placed.v2"].payload' docs/asyncapi.json
+```
+
+A registry can keep them. A topic has several types, so the subject is the type, and no message names a schema: look it up
+by `ce_type`. Clients that expect the id of a schema before the value cannot read the values, which are plain JSON.
+Set the compatibility to `FORWARD`, because a later version of Orderly adds optional members. For a registry with
+the API of Confluent's:
+
+```sh
+jq -r '.components.messages[] | .name, ({schemaType: "JSON", schema: (.payload | tojson)} | tojson)' docs/asyncapi.json |
+while read -r type && read -r body; do
+  curl -sf -H 'Content-Type: application/vnd.schemaregistry.v1+json' -d "$body" "$REGISTRY/subjects/$type/versions"
+done
+```
+
 ## Every event
-";
+"##;
 
 pub fn page() -> String {
     let config: KafkaConfig = "kafka://localhost:9092".parse().unwrap();
