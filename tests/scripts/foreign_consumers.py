@@ -274,6 +274,8 @@ def check_new_prefix(server, groups, shop):
     server.stop()
     server.settings["ORDERLY_BUS"] = f"kafka://{BROKERS}?prefix={NEW_PREFIX}"
     server.start()
+    status, output, *_ = server.run("projections", "rebuild")
+    assert status == 0, output
     for group in groups:
         for member in group.members:
             member.stop()

@@ -115,8 +115,8 @@ jq '.components.messages["order.placed.v2"].payload' docs/asyncapi.json
 
 A registry can keep them. A topic has several types, so the subject is the type, and no message names a schema: look it up
 by `ce_type`. Clients that expect the id of a schema before the value cannot read the values, which are plain JSON.
-Set the compatibility to `FORWARD`, because a later version of Orderly adds optional members. For a registry with
-the API of Confluent's:
+Set the compatibility to `FORWARD` first, because a later version of Orderly adds optional members; `BACKWARD` refuses that.
+For a registry with the API of Confluent's, such as Apicurio (tried with 3.0.9, where `$REGISTRY` ends with `/apis/ccompat/v7`):
 
 ```sh
 jq -r '.components.messages[] | .name, ({schemaType: "JSON", schema: (.payload | tojson)} | tojson)' docs/asyncapi.json |
