@@ -151,7 +151,7 @@ class Follower:
 
     def store_rows(self, partition, messages):
         """Returns the next offset; None if the stored one is not that of this process."""
-        # Locks the row until the commit, so another process that believes to have the partition waits here.
+        # Locks the row until the commit, so another process that believes it has the partition waits here.
         offset, source = self.db.execute(
             "SELECT next_offset, source FROM partitions WHERE topic = %s AND partition = %s FOR UPDATE", partition
         ).fetchone()

@@ -6,7 +6,7 @@ use infra::kafka::{KafkaConfig, Topic, message};
 
 use super::{STORE_ID, examples, examples::is_earlier_version, shown};
 
-const INTRODUCTION: &str = r##"# Events in Kafka
+const INTRODUCTION: &str = r#"# Events in Kafka
 
 With `ORDERLY_BUS=kafka://…` the relay publishes every event of the event store to Kafka. Any consumer may read them.
 This page is the contract; [asyncapi.json](asyncapi.json) is the same contract for tools. A test generates this page from
@@ -126,7 +126,7 @@ done
 ```
 
 ## Every event
-"##;
+"#;
 
 pub fn page() -> String {
     let config: KafkaConfig = "kafka://localhost:9092".parse().unwrap();

@@ -79,7 +79,7 @@ class Store implements AutoCloseable {
       throws SQLException, Unusable {
     long next;
     String source;
-    // Locks the row until the commit, so another process that believes to have the partition waits here.
+    // Locks the row until the commit, so another process that believes it has the partition waits here.
     try (PreparedStatement select =
         db.prepareStatement("SELECT next_offset, source FROM partitions WHERE topic = ? AND partition = ? FOR UPDATE")) {
       setPartition(select, 1, partition);
