@@ -43,8 +43,8 @@ SKUS = [f"SKU-{number}" for number in range(12)]
 class Member:
     """A process of a consumer. It must run until it is killed."""
 
-    def __init__(self, language, url, home):
-        self.language, self.log = language, open(os.path.join(home, f"{language}.log"), "ab")
+    def __init__(self, language, number, url, home):
+        self.language, self.log = language, open(os.path.join(home, f"{language}-{number}.log"), "ab")
         self.environment = {**os.environ, "KAFKA_BROKERS": BROKERS, "GROUP": f"{NAME}.{language}",
                             "SESSION_TIMEOUT_MS": str(SESSION_S * 1000)}
         if language == "python":
@@ -60,6 +60,7 @@ class Member:
 
     def start(self, prefix=NAME):
         self.environment["TOPIC_PREFIX"] = prefix
+        self.logged_before = os.path.getsize(self.log.name)
         self.process = subprocess.Popen(self.command, env=self.environment, stdout=self.log, stderr=self.log)
 
     def signal(self, number):
@@ -79,6 +80,10 @@ class Member:
     def logged(self):
         return open(self.log.name).read()
 
+    def assignments(self):
+        """How often this process has got partitions since its start."""
+        return len(re.findall(f"reads .*{NAME}", self.logged()[self.logged_before:]))
+
 
 class Group:
     """The two processes of a language, and their database."""
@@ -91,22 +96,32 @@ class Group:
             server.execute(f"CREATE DATABASE {database}")
         self.db = psycopg.connect(url, autocommit=True)
         self.db.execute(open(f"{CONSUMERS}/schema.sql").read())
-        self.members = [Member(language, url, home) for _ in range(2)]
+        self.members = [Member(language, number, url, home) for number in range(2)]
 
     def disturb(self):
         try:
             for number in range(KILLS):
-                time.sleep(self.draw.uniform(0.5, 8))
-                victim = self.draw.choice(self.members)
+                victim, other = self.draw.sample(self.members, 2)
+                until("the process has partitions", victim.assignments, PATIENCE_S)
                 if number % 10 == 9:
-                    victim.signal(signal.SIGSTOP)
-                    time.sleep(SESSION_S + 2)
-                    victim.signal(signal.SIGCONT)
-                    time.sleep(1)
+                    self.freeze(victim, other)
+                time.sleep(self.draw.uniform(0, 3))
                 victim.kill()
                 victim.start()
         except BaseException as failure:
             self.failure = failure
+
+    def freeze(self, victim, other):
+        """Until the other process has the partitions of the victim, and has read on."""
+        before = other.assignments()
+        victim.signal(signal.SIGSTOP)
+        until("the other process takes over", lambda: other.assignments() > before, PATIENCE_S)
+        stored = self.events()
+        until("it reads on", lambda: self.events() > stored + 50, PATIENCE_S)
+        victim.signal(signal.SIGCONT)
+
+    def events(self):
+        return self.rows("SELECT count(*) FROM events")[0][0]
 
     def rows(self, query):
         return self.db.execute(query).fetchall()
@@ -255,7 +270,7 @@ def compare(server, groups):
     logged = logged_events(server)
     for group in groups:
         with contextlib.suppress(SystemExit):
-            until("all events", lambda: group.rows("SELECT count(*) FROM events")[0][0] >= len(logged), PATIENCE_S)
+            until("all events", lambda: group.events() >= len(logged), PATIENCE_S)
         compare_events(group, logged)
         compare_rows(group, server)
         assert not group.rows("SELECT * FROM partitions WHERE stopped IS NOT NULL")
@@ -342,9 +357,10 @@ def run(server, groups):
     check_schemas(logged)
     print(f"{shop.orders} orders, {len(logged)} events, the platform killed {kills} times")
     for group in groups:
-        text = group.members[0].logged()
-        print(f"{group.language}: killed {KILLS} times, equals the log; {len(re.findall('reads ', text))} assignments, "
-              f"{len(re.findall('has moved', text))} batches refused because another process had read on")
+        text = "".join(member.logged() for member in group.members)
+        print(f"{group.language}: killed {KILLS} times while it had partitions, equals the log; "
+              f"{len(re.findall('has moved', text))} batches refused because another process had read on, "
+              f"{len(re.findall('repeats a batch', text))} repeated after a deadlock")
     check_new_prefix(server, groups, shop)
     check_stop(groups, shop)
     for group in groups:

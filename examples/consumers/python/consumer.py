@@ -129,11 +129,11 @@ class Follower:
             self.store_batch(partition, messages)
         except CannotRead as problem:
             before = [message for message in messages if message.offset() < problem.offset]
-            self.store_batch(partition, before)
-            self.stop(partition, str(problem))
+            if self.store_batch(partition, before):
+                self.stop(partition, str(problem))
 
     def store_batch(self, partition, messages):
-        """Stores the rows of a batch and the offset after it, in one transaction."""
+        """Stores the rows of a batch and the offset after it, in one transaction. False if another process has read on."""
         while True:
             try:
                 with self.db.transaction():
@@ -142,12 +142,14 @@ class Follower:
             except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure) as error:
                 # Two processes add to the same sums. Nothing of the batch is stored.
                 log.info("repeats a batch of %s/%d: %s", *partition, error)
-        if stored is None:
-            # This process was silent for so long that another one has read on, or a killed one has still committed.
-            stored = self.stored_offset(*partition)
-            log.warning("another process has moved %s/%d; reading from offset %d", *partition, stored)
-            self.consumer.seek(TopicPartition(*partition, stored))
-        self.positions[partition] = stored
+        if stored is not None:
+            self.positions[partition] = stored
+            return True
+        # This process was silent for so long that another one has the partition, or a killed one has still committed.
+        stored = self.positions[partition] = self.stored_offset(*partition)
+        log.warning("another process has moved %s/%d; reading from offset %d", *partition, stored)
+        self.consumer.seek(TopicPartition(*partition, stored))
+        return False
 
     def store_rows(self, partition, messages):
         """Returns the next offset; None if the stored one is not that of this process."""

@@ -109,24 +109,27 @@ public class Consumer implements ConsumerRebalanceListener {
       List<ConsumerRecord<byte[], byte[]>> before =
           messages.stream().filter(message -> message.offset() < problem.offset).toList();
       try {
-        storeBatch(partition, before);
+        if (storeBatch(partition, before)) {
+          stop(partition, problem.getMessage());
+        }
       } catch (Store.Unusable earlier) {
         throw new IllegalStateException("a message can no longer be read", earlier);
       }
-      stop(partition, problem.getMessage());
     }
   }
 
-  private void storeBatch(TopicPartition partition, List<ConsumerRecord<byte[], byte[]>> messages)
+  /** False if another process has read on. */
+  private boolean storeBatch(TopicPartition partition, List<ConsumerRecord<byte[], byte[]>> messages)
       throws SQLException, Store.Unusable {
     OptionalLong next = store.store(partition, positions.get(partition), messages);
     if (next.isPresent()) {
       positions.put(partition, next.getAsLong());
-    } else {
-      // This process was silent for so long that another one has read on, or a killed one has still committed.
-      seek(partition);
-      LOG.warn("another process has moved {}; reading from offset {}", partition, positions.get(partition));
+      return true;
     }
+    // This process was silent for so long that another one has the partition, or a killed one has still committed.
+    seek(partition);
+    LOG.warn("another process has moved {}; reading from offset {}", partition, positions.get(partition));
+    return false;
   }
 
   /** Reads no more of this partition, and goes on with the others. A restart tries again. */

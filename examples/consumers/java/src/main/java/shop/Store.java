@@ -5,6 +5,7 @@ import java.sql.DriverManager;
 import java.sql.PreparedStatement;
 import java.sql.ResultSet;
 import java.sql.SQLException;
+import java.time.DateTimeException;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -12,10 +13,14 @@ import java.util.OptionalLong;
 import java.util.UUID;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.common.TopicPartition;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 import tools.jackson.core.JacksonException;
 
 /** The database: stores the rows of a batch and the offset after it in one transaction. */
 class Store implements AutoCloseable {
+  private static final Logger LOG = LoggerFactory.getLogger(Store.class);
+
   private final Connection db;
   private final Tables tables;
 
@@ -36,7 +41,8 @@ class Store implements AutoCloseable {
   }
 
   long nextOffset(TopicPartition partition) throws SQLException {
-    try (PreparedStatement insert = db.prepareStatement("INSERT INTO partitions VALUES (?, ?, 0) ON CONFLICT DO NOTHING");
+    try (PreparedStatement insert =
+            db.prepareStatement("INSERT INTO partitions VALUES (?, ?, 0) ON CONFLICT DO NOTHING");
         PreparedStatement select =
             db.prepareStatement("SELECT next_offset FROM partitions WHERE topic = ? AND partition = ?")) {
       setPartition(insert, 1, partition);
@@ -68,6 +74,7 @@ class Store implements AutoCloseable {
         if (!List.of("40P01", "40001").contains(String.valueOf(problem.getSQLState()))) {
           throw problem;
         }
+        LOG.info("repeats a batch of {}: {}", partition, problem.getMessage());
       } catch (Unusable problem) {
         db.rollback();
         throw problem;
@@ -81,7 +88,8 @@ class Store implements AutoCloseable {
     String source;
     // Locks the row until the commit, so another process that believes it has the partition waits here.
     try (PreparedStatement select =
-        db.prepareStatement("SELECT next_offset, source FROM partitions WHERE topic = ? AND partition = ? FOR UPDATE")) {
+        db.prepareStatement(
+            "SELECT next_offset, source FROM partitions WHERE topic = ? AND partition = ? FOR UPDATE")) {
       setPartition(select, 1, partition);
       try (ResultSet row = select.executeQuery()) {
         row.next();
@@ -118,7 +126,7 @@ class Store implements AutoCloseable {
         tables.apply(event);
       }
       return event.source();
-    } catch (CannotRead | IllegalArgumentException | JacksonException problem) {
+    } catch (CannotRead | IllegalArgumentException | DateTimeException | JacksonException problem) {
       throw new Unusable(message.offset(), problem);
     } catch (SQLException problem) {
       // Classes 22 and 23: the database refuses this value. Any other problem is not one of the message.
