@@ -133,7 +133,7 @@ class Follower:
                 self.stop(partition, str(problem))
 
     def store_batch(self, partition, messages):
-        """Stores the rows of a batch and the offset after it, in one transaction. False if another process has read on."""
+        """Stores the rows of a batch and the offset after it in one transaction. False if another process has read on."""
         while True:
             try:
                 with self.db.transaction():
@@ -228,6 +228,8 @@ def main():
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.append(True))
     with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as db:
+        # Postgres undoes an open transaction of a frozen process or a lost machine. Its locks would stop the others.
+        db.execute(f"SET idle_in_transaction_session_timeout = {SESSION_TIMEOUT_MS}")
         follower = Follower(db)
         try:
             while not stopping:

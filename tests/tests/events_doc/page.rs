@@ -53,7 +53,9 @@ with the log.
    lacks your offset was made anew, and every jump would lose or repeat events.
 3. In each transaction, first lock the row of the offset. Compare it with the offset that this process has reached. If
    they differ, store nothing and seek to the stored one. A process that was frozen still believes that it has its
-   partitions, and Kafka cannot keep it from writing to your database.
+   partitions, and Kafka cannot keep it from writing to your database. Let the database undo a transaction that is open for
+   longer than the session of the group (`idle_in_transaction_session_timeout` of Postgres). Otherwise a frozen process
+   keeps its locks, and stops the others.
 4. Refuse repetitions and gaps: keep stream, `ce_revision` and `ce_id` of each event. The same revision with the same id is
    a repetition: skip it. The same revision with another id, or a revision without the one before it, means that events are
    lost: stop. To save space, keep only the last revision and id of each stream.

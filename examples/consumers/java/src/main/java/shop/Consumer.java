@@ -29,6 +29,7 @@ import org.slf4j.LoggerFactory;
 public class Consumer implements ConsumerRebalanceListener {
   private static final Logger LOG = LoggerFactory.getLogger(Consumer.class);
   private static final Duration POLL_TIME_MAX = Duration.ofSeconds(1);
+  private static final int SESSION_TIMEOUT_MS = Integer.parseInt(setting("SESSION_TIMEOUT_MS", "10000"));
 
   private final KafkaConsumer<byte[], byte[]> kafka;
   private final Store store;
@@ -43,7 +44,6 @@ public class Consumer implements ConsumerRebalanceListener {
   }
 
   static Map<String, Object> settings() {
-    int sessionTimeoutMs = Integer.parseInt(setting("SESSION_TIMEOUT_MS", "10000"));
     return Map.of(
         ConsumerConfig.BOOTSTRAP_SERVERS_CONFIG, setting("KAFKA_BROKERS", "localhost:9092"),
         ConsumerConfig.GROUP_ID_CONFIG, setting("GROUP", "shop-tables"),
@@ -54,8 +54,8 @@ public class Consumer implements ConsumerRebalanceListener {
         // A topic that lacks the stored offset is another topic. Never jump.
         ConsumerConfig.AUTO_OFFSET_RESET_CONFIG, "none",
         ConsumerConfig.PARTITION_ASSIGNMENT_STRATEGY_CONFIG, CooperativeStickyAssignor.class.getName(),
-        ConsumerConfig.SESSION_TIMEOUT_MS_CONFIG, sessionTimeoutMs,
-        ConsumerConfig.HEARTBEAT_INTERVAL_MS_CONFIG, sessionTimeoutMs / 3,
+        ConsumerConfig.SESSION_TIMEOUT_MS_CONFIG, SESSION_TIMEOUT_MS,
+        ConsumerConfig.HEARTBEAT_INTERVAL_MS_CONFIG, SESSION_TIMEOUT_MS / 3,
         ConsumerConfig.KEY_DESERIALIZER_CLASS_CONFIG, ByteArrayDeserializer.class,
         ConsumerConfig.VALUE_DESERIALIZER_CLASS_CONFIG, ByteArrayDeserializer.class);
   }
@@ -141,7 +141,7 @@ public class Consumer implements ConsumerRebalanceListener {
   }
 
   public static void main(String[] arguments) throws Exception {
-    try (Store store = new Store(setting("DATABASE_URL", "jdbc:postgresql://localhost/shop"));
+    try (Store store = new Store(setting("DATABASE_URL", "jdbc:postgresql://localhost/shop"), SESSION_TIMEOUT_MS);
         // Its end leaves the group, so that the others take the partitions over at once.
         KafkaConsumer<byte[], byte[]> kafka = new KafkaConsumer<>(settings())) {
       Thread main = Thread.currentThread();

@@ -5,6 +5,7 @@ import java.sql.DriverManager;
 import java.sql.PreparedStatement;
 import java.sql.ResultSet;
 import java.sql.SQLException;
+import java.sql.Statement;
 import java.time.DateTimeException;
 import java.util.HashMap;
 import java.util.List;
@@ -24,8 +25,12 @@ class Store implements AutoCloseable {
   private final Connection db;
   private final Tables tables;
 
-  Store(String url) throws SQLException {
+  Store(String url, int sessionTimeoutMs) throws SQLException {
     db = DriverManager.getConnection(url);
+    // Postgres undoes an open transaction of a frozen process or a lost machine. Its locks would stop the others.
+    try (Statement statement = db.createStatement()) {
+      statement.execute("SET idle_in_transaction_session_timeout = " + sessionTimeoutMs);
+    }
     db.setAutoCommit(false);
     tables = new Tables(db);
   }
