@@ -90,6 +90,8 @@ class Group:
 
     def __init__(self, language, home):
         self.language, self.draw, self.failure = language, random.Random(f"{SEED} {language}"), None
+        # Processes that ended because they were frozen in a transaction.
+        self.ended = 0
         database = f"{NAME}_{language}"
         url = POSTGRES.rsplit("/", 1)[0] + "/" + database
         with psycopg.connect(POSTGRES, autocommit=True) as server:
@@ -122,7 +124,8 @@ class Group:
         time.sleep(1)
         if victim.process.poll() is not None:
             # It was frozen in a transaction, which Postgres has undone. A supervisor starts it again.
-            assert "idle-in-transaction timeout" in victim.logged(), victim.logged()[-3000:]
+            assert re.search("idle-in-transaction timeout|I/O error occurred while sending", victim.logged()), victim.logged()[-3000:]
+            self.ended += 1
             victim.start()
             until("the process has partitions again", victim.assignments, PATIENCE_S)
 
@@ -379,7 +382,8 @@ def run(server, groups):
         text = "".join(member.logged() for member in group.members)
         print(f"{group.language}: killed {KILLS} times while it had partitions, equals the log; "
               f"{len(re.findall('has moved', text))} batches refused because another process had read on, "
-              f"{len(re.findall('repeats a batch', text))} repeated after a deadlock")
+              f"{len(re.findall('repeats a batch', text))} repeated after a deadlock, "
+              f"{group.ended} frozen in a transaction")
     check_new_prefix(server, groups, shop)
     check_stop(groups, shop)
     check_made_anew(groups)

@@ -133,7 +133,7 @@ class Follower:
                 self.stop(partition, str(problem))
 
     def store_batch(self, partition, messages):
-        """Stores the rows of a batch and the offset after it in one transaction. False if another process has read on."""
+        """Stores a batch and the offset after it in one transaction. False if another process has read on."""
         while True:
             try:
                 with self.db.transaction():

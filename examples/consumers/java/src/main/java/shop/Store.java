@@ -74,11 +74,12 @@ class Store implements AutoCloseable {
         db.commit();
         return next;
       } catch (SQLException problem) {
-        db.rollback();
         // Two processes add to the same sums (deadlock, serialization failure). Nothing of the batch is stored.
+        // Any other problem ends the program, and with it the transaction.
         if (!List.of("40P01", "40001").contains(String.valueOf(problem.getSQLState()))) {
           throw problem;
         }
+        db.rollback();
         LOG.info("repeats a batch of {}: {}", partition, problem.getMessage());
       } catch (Unusable problem) {
         db.rollback();
