@@ -94,7 +94,7 @@ async fn empty_topics_are_refused_if_a_follower_has_read_events_of_them() {
         Arc::new(SqliteOperations::open(&source.directory.path().join("operations.db")).unwrap());
     let partition = topics.config().partition_of(&order());
     let store_id = source.store.log().store_id();
-    operations.save("process-manager", store_id, &partition, &Reached::from(9)).await.unwrap();
+    operations.save("process-manager", store_id, &partition, None, &Reached::from(9)).await.unwrap();
     let compared = async |topics: &KafkaTopics| {
         source
             .open(topics.config())

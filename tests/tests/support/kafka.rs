@@ -94,7 +94,14 @@ impl KafkaTopics {
         let (number, deadline) = (i32::from(number), Instant::now() + PATIENCE);
         let consumer: BaseConsumer =
             self.client().set("group.id", "test").set("isolation.level", "read_committed").create().unwrap();
-        let (_, end) = consumer.fetch_watermarks(topic, number, PATIENCE).unwrap();
+        // The broker may not lead a new partition yet.
+        let end = loop {
+            match consumer.fetch_watermarks(topic, number, PATIENCE) {
+                Ok((_, end)) => break end,
+                Err(error) => assert!(Instant::now() < deadline, "{topic}/{number}: {error}"),
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        };
         let mut from = TopicPartitionList::new();
         from.add_partition_offset(topic, number, Offset::Beginning).unwrap();
         consumer.assign(&from).unwrap();
