@@ -35,7 +35,8 @@ POSTGRES = os.environ["ORDERLY_TEST_POSTGRES"]
 NAME = f"foreign_{os.getpid()}"
 NEW_PREFIX = f"{NAME}_again"
 CONSUMERS = "examples/consumers"
-SESSION_S = 3
+# A process that is kept from the processor for as long ends by the time limit of its transaction.
+SESSION_S = 6
 PATIENCE_S = 120
 SKUS = [f"SKU-{number}" for number in range(12)]
 
