@@ -1,7 +1,10 @@
 //! A keep-alive HTTP/1.1 connection without a pool or extra tasks: the load generator shares the machine with
 //! the server that it measures.
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
@@ -13,6 +16,9 @@ use tokio::net::TcpStream;
 
 use crate::commands::Failure;
 
+/// The longest time that rows may be behind before a benchmark fails.
+const AVAILABLE_WITHIN: Duration = Duration::from_secs(30);
+const ASKED_AGAIN_AFTER: Duration = Duration::from_millis(5);
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// The address of a server, and the `Authorization` header for it.
@@ -79,10 +85,25 @@ impl Connection {
 
     /// Fails unless the answer is 200.
     pub async fn get(&mut self, path: &str) -> Result<HttpAnswer, Failure> {
+        self.ask(path).await?.expect(StatusCode::OK, path)
+    }
+
+    /// Asks again while the answer is 503, for at most [`AVAILABLE_WITHIN`]: rows that are behind are not there yet.
+    pub async fn get_once_available(&mut self, path: &str) -> Result<HttpAnswer, Failure> {
+        let give_up = Instant::now() + AVAILABLE_WITHIN;
+        loop {
+            let answer = self.ask(path).await?;
+            if answer.status != StatusCode::SERVICE_UNAVAILABLE || Instant::now() >= give_up {
+                return answer.expect(StatusCode::OK, path);
+            }
+            tokio::time::sleep(ASKED_AGAIN_AFTER).await;
+        }
+    }
+
+    async fn ask(&mut self, path: &str) -> Result<HttpAnswer, Failure> {
         let request =
             Request::builder().uri(path).header(header::HOST, self.host.clone()).body(Full::default())?;
-        let answer = self.exchange(request).await?;
-        answer.expect(StatusCode::OK, path)
+        self.exchange(request).await
     }
 
     pub async fn get_json<T: DeserializeOwned>(&mut self, path: &str) -> Result<T, Failure> {

@@ -151,7 +151,7 @@ async fn run_watcher(
         ticks.tick().await;
         let Placed { order_id, revision } = buyer.place().await?;
         let acknowledged = Instant::now();
-        reader.get(&format!("/v1/orders/{order_id}?min_revision={revision}")).await?;
+        reader.get_once_available(&format!("/v1/orders/{order_id}?min_revision={revision}")).await?;
         latencies.record(acknowledged.elapsed());
     }
     Ok((latencies, buyer.acknowledged))
