@@ -70,8 +70,9 @@ def main():
 
 
 def measure_peak(server, name):
-    # As long as the overload: the read models may fall behind by seconds, so a shorter run places more.
-    return report(name, run(server, name.replace(" ", "-"), SECONDS, "closed", PEAK_CLIENTS))
+    # First the read models fall as far behind as they may: until then, orders take less of the processor.
+    run(server, name.replace(" ", "-") + "-run-in", min(SECONDS, 20), "closed", PEAK_CLIENTS)
+    return report(name, run(server, name.replace(" ", "-"), min(SECONDS, 30), "closed", PEAK_CLIENTS))
 
 
 def start(server, name, seconds, *clients):
