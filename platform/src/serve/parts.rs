@@ -257,8 +257,8 @@ pub(super) fn layout(config: &ServeConfig, log: Option<&Arc<dyn EventLog>>) -> O
 }
 
 /// Pause between small batches of events. Each commit of the event store wakes its followers, so a pause lets
-/// several commits share a batch. 0 with Kafka: it delivers partitions one after another, so their pauses
-/// would add up.
+/// several commits share a batch. 0 with Kafka: webhooks get its partitions one after another, so their pauses would
+/// add up, and projectors join what has arrived.
 pub(super) fn batch_every(bus: &BusUrl) -> Duration {
     match bus {
         BusUrl::Direct => Duration::from_millis(10),
